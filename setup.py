@@ -14,14 +14,14 @@ def lines(key): return [line for line in cfg[key].splitlines() if line.strip()]
 
 setup(
     name=cfg["name"], version=cfg["version"], description=cfg["description"], author=cfg["author"],
-    license=cfg["license"], keywords=cfg["keywords"], python_requires=f">={cfg['min_python']}",
+    license_expression=cfg["license"], keywords=cfg["keywords"], python_requires=f">={cfg['min_python']}",
     long_description=Path("README.md").read_text(encoding="utf-8"), long_description_content_type="text/markdown",
     install_requires=lines("requirements"),
     extras_require={"dev": lines("dev_requirements"), "hf": lines("hf_requirements")},
     entry_points={"console_scripts": lines("console_scripts")},
-    # The tutorials live beside the other notebooks; a wheel carries them as hear_nb/tutorials.
+    # The tutorials live beside the other notebooks; installed, they are hear_nb.tutorials.
     packages=find_packages(include=["hear_nb", "hear_nb.*"]) + ["hear_nb.tutorials"],
     package_dir={"hear_nb.tutorials": "nbs/tutorials"},
-    package_data={"hear_nb": ["bundled/*", "bundled/*/*", "weights/*/*"], "hear_nb.tutorials": ["*.ipynb"]},
+    package_data={"hear_nb": ["bundled/**", "weights/**"], "hear_nb.tutorials": ["*.ipynb"]},
     include_package_data=False, zip_safe=False,
 )

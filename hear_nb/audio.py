@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AudioError', 'load', 'pad_batch', 'length_mask', 'batches', 'Spectra', 'power_spectrum', 'Frontend']
 
-# %% ../nbs/01_audio.ipynb #9e5ca1c0
+# %% ../nbs/01_audio.ipynb #5a80d8cd
 import re, warnings
 from os import PathLike, fspath
 from pathlib import Path
@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from .config import EPS, HOP, N_BINS, N_FFT, N_MELS, SAMPLE_RATE, WINDOW, spectrogram_frames
 
-# %% ../nbs/01_audio.ipynb #0193fe05
+# %% ../nbs/01_audio.ipynb #49b060fc
 class AudioError(ValueError):
     "Audio that cannot be used. The message names the file or the item, and says why."
 
-# %% ../nbs/01_audio.ipynb #3696e5c1
+# %% ../nbs/01_audio.ipynb #c694aef8
 def _truncated(
     file,  # an open soundfile.SoundFile
     path: Path,
@@ -38,7 +38,7 @@ def _truncated(
     sizes = re.findall(r'(?:data|SSND) : (\d+) \(should be (\d+)\)', file.extra_info)
     return read < file.frames or any(int(real) < int(said) < 2**31 - 2**16 for said, real in sizes)
 
-# %% ../nbs/01_audio.ipynb #3797b615
+# %% ../nbs/01_audio.ipynb #d7e86694
 def _decode(
     path: str | PathLike,  # any file libsndfile reads: WAV, FLAC, Ogg, MP3, AIFF, ...
 ) -> tuple[np.ndarray, int]:
@@ -58,7 +58,7 @@ def _decode(
     except (OSError, RuntimeError) as e: raise AudioError(f'{path}: cannot be read ({e})') from e
     return x, rate
 
-# %% ../nbs/01_audio.ipynb #9dc1eb2b
+# %% ../nbs/01_audio.ipynb #762e2546
 def _as_channels(
     x,           # 1-D or (channels, samples) array, tensor or sequence of numbers; integers are scaled to [-1, 1)
     name: str,   # what to call it in an error
@@ -74,7 +74,7 @@ def _as_channels(
         raise AudioError(f'{name}: {x.shape[0]} channels of {x.shape[1]} samples, expected (channels, samples)')
     return np.atleast_2d(x).astype(np.float32)
 
-# %% ../nbs/01_audio.ipynb #cd599b3e
+# %% ../nbs/01_audio.ipynb #9ca1f40b
 def load(
     x,                              # a path, or a 1-D or (channels, samples) array or tensor
     sample_rate: int | None = None, # Hz; of an array, where None means 16 kHz. A file knows its own
@@ -96,7 +96,7 @@ def load(
         x = np.pad(x, (0, max(0, WINDOW - len(x))))  # rounding may have cost the last sample of a 25 ms clip
     return torch.from_numpy(np.ascontiguousarray(x))
 
-# %% ../nbs/01_audio.ipynb #dba15a2e
+# %% ../nbs/01_audio.ipynb #d36a89c2
 def pad_batch(
     waveforms: list[Tensor],  # each (samples,)
 ) -> tuple[Tensor, Tensor]:
@@ -104,7 +104,7 @@ def pad_batch(
     return (nn.utils.rnn.pad_sequence(list(waveforms), batch_first=True),
             torch.tensor([len(w) for w in waveforms], dtype=torch.int64))
 
-# %% ../nbs/01_audio.ipynb #30b71ecb
+# %% ../nbs/01_audio.ipynb #856b3d44
 def length_mask(
     lengths: Tensor,  # (batch,) valid positions
     size: int,        # positions in all
@@ -112,7 +112,7 @@ def length_mask(
     "Returns a (batch, size) mask, True where a position is valid."
     return torch.arange(size, device=lengths.device) < lengths[:, None]
 
-# %% ../nbs/01_audio.ipynb #51443865
+# %% ../nbs/01_audio.ipynb #202eb9d7
 def batches(
     x,                              # a path, a 1-D or (channels, samples) array or tensor, or a list of those
     sample_rate: int | None = None, # Hz; of arrays, where None means 16 kHz
@@ -124,7 +124,7 @@ def batches(
         chunk = items[start: start + batch_size]
         yield pad_batch([load(item, sample_rate, f'item {start + i}') for i, item in enumerate(chunk)])
 
-# %% ../nbs/01_audio.ipynb #3caa07fd
+# %% ../nbs/01_audio.ipynb #483119a5
 def _reflect(
     x: Tensor,        # (batch, samples), zero beyond each length
     lengths: Tensor,  # (batch,) valid samples
@@ -136,7 +136,7 @@ def _reflect(
     bounced = last - (position.abs() % (2 * last).clamp(min=1) - last).abs()
     return x.gather(1, bounced) * (position <= last + pad)
 
-# %% ../nbs/01_audio.ipynb #38eff8dd
+# %% ../nbs/01_audio.ipynb #0ddff030
 def _standardise(
     x: Tensor,     # (batch, bands, frames)
     mask: Tensor,  # (batch, frames) True where valid
@@ -148,14 +148,14 @@ def _standardise(
     std = (((x - mean) * mask) ** 2).sum((1, 2), keepdim=True).div(count).sqrt()
     return (x - mean) / (std + EPS) * mask
 
-# %% ../nbs/01_audio.ipynb #009206c6
+# %% ../nbs/01_audio.ipynb #148fba05
 class Spectra(NamedTuple):
     "What the frontend makes of a batch."
     log_mel: Tensor  # (batch, 128, frames) standardised log-mel spectrogram, 100 frames a second
     power: Tensor    # (batch, 513, frames) standardised log power spectrum
     lengths: Tensor  # (batch,) valid spectrogram frames
 
-# %% ../nbs/01_audio.ipynb #1be22e3b
+# %% ../nbs/01_audio.ipynb #acb224af
 def power_spectrum(
     waveform: Tensor,  # (batch, samples) waveform at 16 kHz
     lengths: Tensor,   # (batch,) valid samples
@@ -168,7 +168,7 @@ def power_spectrum(
     spectrum = torch.stft(x, N_FFT, HOP, WINDOW, window, center=False, return_complex=True)
     return spectrum.real.square() + spectrum.imag.square()
 
-# %% ../nbs/01_audio.ipynb #32f64165
+# %% ../nbs/01_audio.ipynb #0a9b0f4e
 class Frontend(nn.Module):
     "Waveforms to standardised spectrograms, in float32 whatever the model computes in."
     def __init__(self):

@@ -6,10 +6,10 @@
 __all__ = ['SAMPLE_RATE', 'N_FFT', 'WINDOW', 'HOP', 'N_MELS', 'N_BINS', 'STACK', 'FRAME_RATE', 'EPS', 'spectrogram_frames',
            'model_frames', 'EncoderConfig', 'TokenizerConfig', 'TaskConfig', 'HearConfig']
 
-# %% ../nbs/00_config.ipynb #c3c6678f
+# %% ../nbs/00_config.ipynb #d2f5b8e1
 from dataclasses import asdict, dataclass, field
 
-# %% ../nbs/00_config.ipynb #48800ba1
+# %% ../nbs/00_config.ipynb #a6727770
 SAMPLE_RATE = 16_000  # Hz
 N_FFT = 1024          # points of the Fourier transform
 WINDOW = 400          # samples of the Hann window: 25 ms
@@ -20,7 +20,7 @@ STACK = 2             # spectrogram frames in one model frame
 FRAME_RATE = SAMPLE_RATE / (HOP * STACK)  # model frames a second: 50
 EPS = 1e-6            # keeps the logarithm and the standardisation finite
 
-# %% ../nbs/00_config.ipynb #d585ab40
+# %% ../nbs/00_config.ipynb #62741666
 def spectrogram_frames(
     samples,  # int or tensor: samples at 16 kHz
 ):
@@ -33,7 +33,7 @@ def model_frames(
     "Returns the number of 20 ms model frames of a clip (an int or tensor like `samples`)."
     return spectrogram_frames(samples) // STACK
 
-# %% ../nbs/00_config.ipynb #faa3d0d9
+# %% ../nbs/00_config.ipynb #43a973f7
 @dataclass
 class EncoderConfig:
     "Sizes of one windowed transformer; the defaults are the published Acoustic Model. Raises ValueError if they do not fit."
@@ -53,7 +53,7 @@ class EncoderConfig:
     @property
     def stride(self): return self.window - self.overlap
 
-# %% ../nbs/00_config.ipynb #961a40eb
+# %% ../nbs/00_config.ipynb #6b932ce3
 @dataclass
 class TokenizerConfig:
     "Sizes of the Acoustic Tokenizer and of the parts that exist only while it is trained."
@@ -66,7 +66,7 @@ class TokenizerConfig:
     def __post_init__(self):
         if isinstance(self.encoder, dict): self.encoder = EncoderConfig(**self.encoder)
 
-# %% ../nbs/00_config.ipynb #9c39af8a
+# %% ../nbs/00_config.ipynb #b86f0b3d
 @dataclass
 class TaskConfig:
     "Sizes of the Spectrogram Mixture's output, the Task Model and the pooling head."
@@ -79,7 +79,7 @@ class TaskConfig:
     classes: int = 50
     dropout: float = 0.1
 
-# %% ../nbs/00_config.ipynb #32b073e2
+# %% ../nbs/00_config.ipynb #389ce144
 @dataclass
 class HearConfig:
     "Everything needed to build a `HEAR` and its `AcousticTokenizer`. Nested dicts, as read from JSON, become dataclasses."
@@ -99,5 +99,5 @@ class HearConfig:
 
     @classmethod
     def tiny(cls, classes: int = 50):
-        return cls(EncoderConfig(width=96, ffn=384), TaskConfig(width=96, ffn=384, hidden=96, classes=classes),
-                   TokenizerConfig(EncoderConfig(width=64, ffn=256, layers=4), codes=256, teacher_width=96))
+        return cls(EncoderConfig(width=128, ffn=512, layers=3), TaskConfig(width=128, ffn=256, hidden=128, classes=classes),
+                   TokenizerConfig(EncoderConfig(width=64, ffn=256, layers=3), codes=256, teacher_width=128))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Dataset', 'bundled', 'from_csv', 'from_folder', 'open_dataset', 'Order', 'Draws', 'collate']
 
-# %% ../nbs/02_data.ipynb #7862b5b2
+# %% ../nbs/02_data.ipynb #cbd2a508
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch import Tensor
 from . import audio
 from .config import HOP, SAMPLE_RATE, STACK
 
-# %% ../nbs/02_data.ipynb #ce1ae21d
+# %% ../nbs/02_data.ipynb #9bd25e90
 @dataclass
 class Dataset:
     "A table of recordings. Waveforms are decoded when they are asked for, and kept if `cache` is on."
@@ -48,26 +48,29 @@ class Dataset:
         table = self.table.query(rows, engine='python') if isinstance(rows, str) else self.table[np.asarray(rows)]
         return Dataset(table.reset_index(drop=True), self.root, self.tasks, self.cache, self.memory)
 
-# %% ../nbs/02_data.ipynb #d4bbf07e
+# %% ../nbs/02_data.ipynb #6b690fb1
 def bundled() -> Dataset:
     "Returns the recordings that ship with the package, with their two tasks, `family` and `language`."
     root = Path(str(files('hear_nb'))) / 'bundled'
     table = pd.read_csv(root / 'sounds.csv', dtype=str, keep_default_na=False)
     return Dataset(table, root, {'family': 'family != "speech"', 'language': 'language != ""'})
 
-# %% ../nbs/02_data.ipynb #793357e8
+# %% ../nbs/02_data.ipynb #84c96523
 @patch
 def task(self: Dataset,
-         column: str,  # what is to be predicted
+         column: str,                     # what is to be predicted
+         names: list[str] | None = None,  # of the classes, if a model knows them already; None: those that occur
         ) -> tuple[Dataset, np.ndarray, list[str]]:
     "Returns the clips that take part, their classes as numbers, and the classes' names. Raises ValueError."
     if column not in self.table: raise ValueError(f'no column {column!r}; there are {", ".join(self.table.columns)}')
     part = self.where(self.tasks.get(column, f'`{column}` == `{column}` and `{column}` != ""'))
     if not len(part): raise ValueError(f'column {column!r} is empty')
-    names, y = np.unique(part.table[column].astype(str), return_inverse=True)
-    return part, y, names.tolist()
+    values = part.table[column].astype(str)
+    names = sorted(set(values)) if names is None else names
+    if new := set(values) - set(names): raise ValueError(f'{column}: unknown classes {", ".join(sorted(new))}')
+    return part, values.map(names.index).to_numpy(int), names
 
-# %% ../nbs/02_data.ipynb #be540a58
+# %% ../nbs/02_data.ipynb #f1cf547f
 @patch
 def held_out(self: Dataset,
              column: str = 'label',  # keep its proportions, if there is no split yet
@@ -83,7 +86,7 @@ def held_out(self: Dataset,
         test = np.isin(np.arange(len(self)), next(splitter.split(classes, classes))[1])
     return self.where(~np.asarray(test)), self.where(test)
 
-# %% ../nbs/02_data.ipynb #dd286b3a
+# %% ../nbs/02_data.ipynb #38c60d54
 def from_csv(
     path,  # a CSV with a column `file`, relative to the CSV's folder, and any others
 ) -> Dataset:
@@ -95,7 +98,7 @@ def from_csv(
     if missing: raise audio.AudioError(f'{path}: {len(missing)} files are missing, the first is {missing[0]}')
     return Dataset(table, path.parent)
 
-# %% ../nbs/02_data.ipynb #91f4e471
+# %% ../nbs/02_data.ipynb #53a0c1ad
 def from_folder(
     path,  # a folder of recordings, at any depth
 ) -> Dataset:
@@ -106,7 +109,7 @@ def from_folder(
     if not found: raise audio.AudioError(f'{root}: {"no audio files below it" if root.is_dir() else "no such folder"}')
     return Dataset(pd.DataFrame(dict(file=[str(p) for p in found], label=[p.parent.name for p in found])), root)
 
-# %% ../nbs/02_data.ipynb #8236543a
+# %% ../nbs/02_data.ipynb #7dac8e04
 def open_dataset(
     name,  # 'bundled', a CSV, or a folder
 ) -> Dataset:
@@ -114,7 +117,7 @@ def open_dataset(
     if str(name) == 'bundled': return bundled()
     return from_csv(name) if Path(name).suffix.lower() == '.csv' else from_folder(name)
 
-# %% ../nbs/02_data.ipynb #be7dbe50
+# %% ../nbs/02_data.ipynb #4877e9c5
 class Order(torch.utils.data.Sampler):
     "Yields the batches of steps `start` to `stop`: lists of (index, seed), without end over the epochs."
     def __init__(self,
@@ -125,6 +128,7 @@ class Order(torch.utils.data.Sampler):
                  seed: int = 0,
                 ):
         self.clips, self.batch_size, self.stop, self.start, self.seed = clips, batch_size, stop, start, seed
+        self.drop_last = True  # every batch is full, as Accelerate wants to know
 
     def __len__(self): return self.stop - self.start
 
@@ -139,9 +143,9 @@ class Order(torch.utils.data.Sampler):
                 batch.append((int(order[n % self.clips]), (self.seed, n)))
             yield batch
 
-# %% ../nbs/02_data.ipynb #54759225
+# %% ../nbs/02_data.ipynb #e73b6811
 class Draws(torch.utils.data.Dataset):
-    "What training draws from a dataset: (waveform, class) for (index, seed)."
+    "What training draws from a dataset: (waveform, class, seed) for (index, (seed, draw))."
     def __init__(self,
                  data: Dataset,
                  seconds: float = 6.,          # longest piece of a clip
@@ -153,13 +157,14 @@ class Draws(torch.utils.data.Dataset):
 
     def __getitem__(self, draw: tuple):
         i, seed = draw
-        x = self.data[i]
+        x, rng = self.data[i], np.random.default_rng(seed)
         if (spare := len(x) - self.samples) > 0:
-            start = np.random.default_rng(seed).integers(spare // (HOP * STACK) + 1) * HOP * STACK
+            start = rng.integers(spare // (HOP * STACK) + 1) * HOP * STACK
             x = x[start: start + self.samples]
-        return x, int(self.y[i])
+        return x, int(self.y[i]), int(rng.integers(2**62))
 
 def collate(draws: list) -> dict[str, Tensor]:
-    "Returns a padded batch: `waveform` (batch, samples), `lengths` (batch,), `y` (batch,)."
-    waveform, lengths = audio.pad_batch([x for x, _ in draws])
-    return dict(waveform=waveform, lengths=lengths, y=torch.tensor([y for _, y in draws]))
+    "Returns a padded batch: `waveform` (batch, samples), `lengths`, `y` and `seeds` (batch,), for what else is random."
+    waveforms, y, seeds = zip(*draws)
+    waveform, lengths = audio.pad_batch(waveforms)
+    return dict(waveform=waveform, lengths=lengths, y=torch.tensor(y), seeds=torch.tensor(seeds))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Embedding', 'Heard', 'frame_times', 'HEAR', 'count']
 
-# %% ../nbs/08_model.ipynb #88b6531d
+# %% ../nbs/08_model.ipynb #f6d5e813
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from .layers import plain_relative_attention
 from .pretrained import Pretrained
 from .task import Head, SpectrogramMixture, TaskModel, pool, understand
 
-# %% ../nbs/08_model.ipynb #5d2f34c7
+# %% ../nbs/08_model.ipynb #a9e8f6e0
 @dataclass
 class Embedding:
     "What `HEAR.embed` returns."
@@ -36,14 +36,14 @@ class Heard(NamedTuple):
     mixture: Tensor  # (batch, frames, task width) from the Spectrogram Mixture
     lengths: Tensor  # (batch,) valid model frames
 
-# %% ../nbs/08_model.ipynb #124328c7
+# %% ../nbs/08_model.ipynb #f167f7ff
 def frame_times(
     frames: int,  # number of model frames
 ) -> np.ndarray:
     "Returns the centres of the model frames in seconds."
     return (np.arange(frames) * STACK + (STACK - 1) / 2) * HOP / SAMPLE_RATE
 
-# %% ../nbs/08_model.ipynb #5cf90891
+# %% ../nbs/08_model.ipynb #375aff96
 class HEAR(Pretrained):
     "Acoustic Model, Spectrogram Mixture, Task Model and head."
     def __init__(self, config: HearConfig):
@@ -70,7 +70,7 @@ class HEAR(Pretrained):
         heard = self.hear(waveform, lengths)
         return understand(heard.mixture, heard.lengths, self.task, self.head, self.config.task.overlap)
 
-# %% ../nbs/08_model.ipynb #f38123e7
+# %% ../nbs/08_model.ipynb #e20c280f
 @patch
 @torch.no_grad()
 def embed(self: HEAR,
@@ -79,19 +79,17 @@ def embed(self: HEAR,
           batch_size: int = 16,           # clips at once
          ) -> Embedding:
     "Returns the clips' and the frames' vectors. Dropout is off whatever mode the model is in. Raises AudioError."
-    training, clips, frames = self.training, [], []
-    self.eval()
-    try:
+    clips, frames = [], []
+    with self.evaluating():
         for waveform, lengths in audio.batches(x, sample_rate, batch_size):
             spectra = self.frontend(waveform.to(self.device), lengths.to(self.device))
             h, n = self.acoustic(spectra.log_mel, spectra.lengths).float(), spectra.lengths // STACK
             clips.append(pool(h, n).cpu().numpy())
             frames += [f[:k].cpu().numpy() for f, k in zip(h, n)]
-    finally: self.train(training)
     width = 3 * self.config.acoustic.width
     return Embedding(np.concatenate([np.zeros((0, width), np.float32), *clips]), frames, [frame_times(len(f)) for f in frames])
 
-# %% ../nbs/08_model.ipynb #469d0122
+# %% ../nbs/08_model.ipynb #539c9238
 def count(
     config: HearConfig,
     seconds: float = 10.,  # length of the clip

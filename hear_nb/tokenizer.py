@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['AcousticTokenizer', 'Quantizer', 'diversity_loss', 'Decoder', 'codebook_health']
 
-# %% ../nbs/06_tokenizer.ipynb #7cd77c92
+# %% ../nbs/06_tokenizer.ipynb #093a0c22
 import numpy as np
 import torch, torch.nn.functional as F
+from fastcore.basics import patch
 from torch import Tensor, nn
 
 from . import audio
@@ -15,7 +16,7 @@ from .acoustic import AcousticModel, WindowedTransformer
 from .config import HearConfig, N_MELS, STACK, TokenizerConfig
 from .pretrained import Pretrained
 
-# %% ../nbs/06_tokenizer.ipynb #610f210e
+# %% ../nbs/06_tokenizer.ipynb #75190016
 class AcousticTokenizer(Pretrained):
     "Audio to one token every 20 ms. Training-only parts are `Quantizer` and `Decoder`."
     subfolder = 'tokenizer'
@@ -34,21 +35,24 @@ class AcousticTokenizer(Pretrained):
         "Returns the logits of the codes, (batch, model frames, codes)."
         return self.codes(self.encoder(log_mel, lengths))
 
-    @torch.no_grad()
-    def encode(self,
-               x,                              # a path, a 1-D or (channels, samples) array or tensor, or a list of those
-               sample_rate: int | None = None, # Hz; of arrays, where None means 16 kHz
-               batch_size: int = 16,           # clips at once
-              ) -> list[np.ndarray]:
-        "Returns a list with the tokens of each clip, int64 (frames,), 50 a second. Raises AudioError."
-        tokens = []
+# %% ../nbs/06_tokenizer.ipynb #aec308a2
+@patch
+@torch.no_grad()
+def encode(self: AcousticTokenizer,
+           x,                              # a path, a 1-D or (channels, samples) array or tensor, or a list of those
+           sample_rate: int | None = None, # Hz; of arrays, where None means 16 kHz
+           batch_size: int = 16,           # clips at once
+          ) -> list[np.ndarray]:
+    "Returns a list with the tokens of each clip, int64 (frames,), 50 a second. Raises AudioError."
+    tokens = []
+    with self.evaluating():
         for waveform, lengths in audio.batches(x, sample_rate, batch_size):
             spectra = self.frontend(waveform.to(self.device), lengths.to(self.device))
             best = self(spectra.log_mel, spectra.lengths).argmax(-1).cpu().numpy()
             tokens += [t[:n] for t, n in zip(best, (spectra.lengths // STACK).tolist())]
-        return tokens
+    return tokens
 
-# %% ../nbs/06_tokenizer.ipynb #0c5c17dc
+# %% ../nbs/06_tokenizer.ipynb #dcf6b6c8
 class Quantizer(nn.Module):
     "Logits to code vectors: a hard straight-through Gumbel softmax in training, the best code otherwise."
     start, floor, decay = 2., .5, .999995  # of the temperature; the decay is per step
@@ -71,7 +75,7 @@ class Quantizer(nn.Module):
         "Lowers the temperature by one step."
         self.temperature.mul_(self.decay).clamp_(min=self.floor)
 
-# %% ../nbs/06_tokenizer.ipynb #732cc81a
+# %% ../nbs/06_tokenizer.ipynb #9ea879e5
 def diversity_loss(
     logits: Tensor,  # (batch, frames, codes)
     mask: Tensor,    # (batch, frames) True where a frame is valid
@@ -80,7 +84,7 @@ def diversity_loss(
     mean = logits.softmax(-1)[mask].mean(0)
     return (mean - 1 / logits.shape[-1]).square().sum()
 
-# %% ../nbs/06_tokenizer.ipynb #d4b39e68
+# %% ../nbs/06_tokenizer.ipynb #a0050dd6
 class Decoder(nn.Module):
     "Code vectors back to log-mel frames, and to the teacher's frames."
     def __init__(self, cfg: TokenizerConfig):
@@ -99,7 +103,7 @@ class Decoder(nn.Module):
         h = self.hidden(self.transformer(x, lengths))
         return self.log_mel(h).unflatten(-1, (STACK, N_MELS)).flatten(1, 2).mT, self.teacher(h)
 
-# %% ../nbs/06_tokenizer.ipynb #42735838
+# %% ../nbs/06_tokenizer.ipynb #5820a3a6
 def codebook_health(
     tokens: Tensor | np.ndarray,  # (n,) tokens of any clips
     codes: int,                   # size of the vocabulary
