@@ -6,14 +6,14 @@
 __all__ = ['info', 'demo', 'copy_tutorials', 'lab', 'train_tokenizer', 'pretrain', 'finetune', 'evaluate', 'embed', 'tokenize',
            'main']
 
-# %% ../nbs/17_cli.ipynb #d54acaa6
+# %% ../nbs/17_cli.ipynb #6d5554b1
 import argparse, json, sys
 from dataclasses import fields
 from pathlib import Path
 
 from .training import Interrupted, TrainConfig
 
-# %% ../nbs/17_cli.ipynb #dbf73b8e
+# %% ../nbs/17_cli.ipynb #7d7c1f13
 def info(args):
     "Prints what each size of HEAR costs, and which models and sounds are here."
     from hear_nb import __version__
@@ -30,7 +30,7 @@ def info(args):
         for part, n in costs['parameters'].items():
             if n: print(f'  {part:<10}{n / 1e6:7.2f} M {costs["macs"][part] / 1e9:7.2f} G')
 
-# %% ../nbs/17_cli.ipynb #225e9b8d
+# %% ../nbs/17_cli.ipynb #e4fd2bfa
 def demo(args):
     "Trains all stages on the bundled sounds, measures them, and writes a page to look at and listen to."
     from hear_nb.demo import demo
@@ -56,7 +56,7 @@ def lab(args):
     from jupyterlab.labapp import main
     main([str(tour)])
 
-# %% ../nbs/17_cli.ipynb #424f2d7e
+# %% ../nbs/17_cli.ipynb #18e88c25
 def _train_config(args) -> TrainConfig:
     "Returns the settings of a run from the options of the same names."
     return TrainConfig(**{f.name: getattr(args, f.name) for f in fields(TrainConfig) if hasattr(args, f.name)})
@@ -72,7 +72,7 @@ def _training_clips(args):
     data = open_dataset(args.data)
     return data.held_out()[0] if 'split' in data.table else data
 
-# %% ../nbs/17_cli.ipynb #ee4f6009
+# %% ../nbs/17_cli.ipynb #7dfc4ae4
 def train_tokenizer(args):
     "Stage 1: trains a tokenizer from a teacher (bootstrapped, ssast:CHECKPOINT, or hf:NAME)."
     from hear_nb import stages, teachers
@@ -85,7 +85,7 @@ def train_tokenizer(args):
     stages.train_tokenizer(data, config, teacher, args.output, cfg)
     print(f'the tokenizer is in {args.output}/tokenizer; next: hear-nb pretrain --tokenizer {args.output}')
 
-# %% ../nbs/17_cli.ipynb #849cdf35
+# %% ../nbs/17_cli.ipynb #855a9081
 def pretrain(args):
     "Stage 2: trains an acoustic model to predict the tokens of hidden frames."
     from hear_nb import stages
@@ -107,7 +107,7 @@ def finetune(args):
     guess = evaluate.predict(model, held).argmax(1)
     print(f'{(guess == y).mean():.1%} of {len(held)} held-out clips right; the model is in {args.output}')
 
-# %% ../nbs/17_cli.ipynb #1908b823
+# %% ../nbs/17_cli.ipynb #460375f6
 def evaluate(args):
     "Prints what a frozen model's vectors are worth on a task, beside what they must beat, and writes it as JSON."
     import pandas as pd
@@ -121,7 +121,7 @@ def evaluate(args):
     print(table.round(3).to_string(index=False))
     if args.output: Path(args.output).write_text(table.to_json(orient='records', indent=1))
 
-# %% ../nbs/17_cli.ipynb #06f70074
+# %% ../nbs/17_cli.ipynb #0bacec76
 def _paths(args) -> list[str]:
     "Returns the files asked for; folders stand for the audio files below them."
     from hear_nb.data import from_folder
@@ -147,7 +147,7 @@ def tokenize(args):
         for p in tqdm(paths, desc='tokenizing'): f.write(json.dumps(dict(file=p, tokens=tokenizer.encode(p)[0].tolist())) + '\n')
     print(f'{len(paths)} clips are in {args.output}')
 
-# %% ../nbs/17_cli.ipynb #b782b8d1
+# %% ../nbs/17_cli.ipynb #f35efafb
 def _options(parser, command: str):
     "Adds a command's options."
     add, long = parser.add_argument, command in ('train-tokenizer', 'pretrain', 'finetune')
@@ -170,7 +170,7 @@ def _options(parser, command: str):
     if long:
         for f in fields(TrainConfig): add('--' + f.name.replace('_', '-'), type=type(f.default), default=f.default)
 
-# %% ../nbs/17_cli.ipynb #ec619250
+# %% ../nbs/17_cli.ipynb #a234d3f2
 def main(argv=None) -> int:
     "The command `hear-nb`. Returns its exit status."
     commands = {f.__name__.replace('_', '-'): f for f in (demo, lab, info, train_tokenizer, pretrain, finetune, evaluate, embed, tokenize)}

@@ -6,7 +6,7 @@
 __all__ = ['PACE', 'INTRODUCTION', 'plan', 'train', 'accuracies', 'facts', 'report', 'shown', 'look', 'demo', 'peak_memory',
            'verdict']
 
-# %% ../nbs/16_demo.ipynb #93d90184
+# %% ../nbs/16_demo.ipynb #256f85ec
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from .model import HEAR, count
 from .tokenizer import codebook_health
 from .training import TrainConfig
 
-# %% ../nbs/16_demo.ipynb #310a0ee4
+# %% ../nbs/16_demo.ipynb #bc830a99
 PACE = dict(teacher=50, tokenizer=25, masked=40, tuned=16)  # steps for each minute asked for: measured on 2 cores
 
 def plan(
@@ -32,7 +32,7 @@ def plan(
     return {k: replace(common, steps=max(2, round(n * minutes)), lr=1e-3 if k == 'tuned' else 3e-3, seconds=2. if k == 'tuned' else 1.)
             for k, n in PACE.items()}
 
-# %% ../nbs/16_demo.ipynb #afc6b4d2
+# %% ../nbs/16_demo.ipynb #1d504be9
 def train(
     output: Path,               # folder of the demo
     sounds: data.Dataset,       # to train on
@@ -50,7 +50,7 @@ def train(
     tuned = {t: stages.finetune(sounds, t, model, output / f'tuned-{t}', plan['tuned'], live=live) for t in sounds.tasks}
     return dict(untrained=untrained, tokenizer=tokenizer, model=model, masked=masked, tuned=tuned)
 
-# %% ../nbs/16_demo.ipynb #bb588cd7
+# %% ../nbs/16_demo.ipynb #31e9c586
 def accuracies(
     sounds: data.Dataset,  # with a split
     models: dict,          # from `train`
@@ -65,7 +65,7 @@ def accuracies(
         rows.append(pd.DataFrame([evaluate.score(task, 'fine-tuned', y, guess)]))
     return pd.concat(rows, ignore_index=True)
 
-# %% ../nbs/16_demo.ipynb #7e480e9f
+# %% ../nbs/16_demo.ipynb #3cf248d4
 def facts(
     output: Path,          # folder of the demo
     sounds: data.Dataset,  # with a split
@@ -86,7 +86,7 @@ def facts(
                          ('hidden tokens guessed right, held-out clips', f'{guessed["accuracy"]:.1%}'),
                          ('always guessing the commonest token', f'{guessed["majority"]:.1%}')], columns=['what', 'measured'])
 
-# %% ../nbs/16_demo.ipynb #9cb87b27
+# %% ../nbs/16_demo.ipynb #72e9d90b
 def report(
     output: Path,           # folder of the demo
     sounds: data.Dataset,   # with a split
@@ -113,7 +113,7 @@ def report(
         show(figures.losses(output / name / 'history.csv'), f'losses-{name}', f'Training of {name}: the loss step by step')
     return page.write(output / 'report.html')
 
-# %% ../nbs/16_demo.ipynb #0d5abafc
+# %% ../nbs/16_demo.ipynb #c747c6c0
 INTRODUCTION = """
 HEAR hears in two steps: an **Acoustic Model** listens to short windows, a light **Task Model** understands the clip. This
 page was written by `hear-nb demo`, which trained one from nothing on the training part of the sounds that come with the
@@ -132,7 +132,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     wide.columns = [f'{t} ({n} clips)' for t, n in table.groupby('task').clips.first().items()]
     return wide.rename_axis(None)
 
-# %% ../nbs/16_demo.ipynb #aeb38a6f
+# %% ../nbs/16_demo.ipynb #92760b09
 def look(
     page,                 # a Report
     show,                 # adds a figure: (axes, name, caption)
@@ -161,7 +161,7 @@ def look(
     for i in np.random.default_rng(0).permutation(len(part))[:10]:
         page.sound(part[i], f'{part.table.file[i]}: {names[guess[i]]}' + ('' if guess[i] == y[i] else f', but it is {names[y[i]]}'))
 
-# %% ../nbs/16_demo.ipynb #6cbaa18f
+# %% ../nbs/16_demo.ipynb #a0be1801
 def demo(
     output='hear-demo',   # folder for weights, histories, figures and the report; an unfinished demo in it is resumed
     minutes: float = 6.,  # that it should take on 2 cores
@@ -183,7 +183,7 @@ def demo(
           'Learn how it works: hear-nb lab')
     return table
 
-# %% ../nbs/16_demo.ipynb #1e345233
+# %% ../nbs/16_demo.ipynb #8177c005
 def peak_memory() -> float:
     "Returns the most memory this process has held, in GB."
     import resource, sys

@@ -5,24 +5,25 @@
 # %% auto #0
 __all__ = ['CARD', 'shipped', 'find', 'Pretrained']
 
-# %% ../nbs/05_pretrained.ipynb #f1c5435f
+# %% ../nbs/05_pretrained.ipynb #61a4a2ff
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
 import torch
+from fastcore.basics import patch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 
 from .config import HearConfig
 
-# %% ../nbs/05_pretrained.ipynb #382ceee8
+# %% ../nbs/05_pretrained.ipynb #5717140f
 def shipped() -> dict[str, Path]:
     "Returns the models that ship with the package, name to folder."
     root = Path(str(files('hear_nb'))) / 'weights'
     return {p.name: p for p in sorted(root.glob('*')) if (p / 'config.json').exists()}
 
-# %% ../nbs/05_pretrained.ipynb #d429e7b9
+# %% ../nbs/05_pretrained.ipynb #473ee1ad
 def find(
     name,           # a folder, a name that ships with the package, or a hub id
     **hub_options,  # for `huggingface_hub.snapshot_download`: revision, token, cache_dir, local_files_only, ...
@@ -35,7 +36,7 @@ def find(
     from huggingface_hub import snapshot_download
     return Path(snapshot_download(str(name), allow_patterns=['*.json', '*.safetensors', '*.md'], **hub_options))
 
-# %% ../nbs/05_pretrained.ipynb #769fc9c2
+# %% ../nbs/05_pretrained.ipynb #9d0ee5b3
 CARD = """---
 {{ card_data }}
 ---
@@ -52,6 +53,7 @@ vectors = HEAR.from_pretrained("this folder").embed(["sound.wav"]).clip
 Say here what it was trained on, how it was evaluated, and under which licence it may be used.
 """
 
+# %% ../nbs/05_pretrained.ipynb #3fbfe465
 class Pretrained(nn.Module, PyTorchModelHubMixin, library_name='hear_nb', tags=['audio', 'hear'], model_card_template=CARD):
     "A module built from a `HearConfig` that can be saved and loaded."
     subfolder = ''  # where in a folder of models this kind lives, if it is not alone there
@@ -73,17 +75,20 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name='hear_nb', tags=[
     def _from_pretrained(cls, *, model_id, map_location='cpu', strict=True, config=None, **_):
         return cls._load_as_safetensor(cls(config), str(Path(model_id) / 'model.safetensors'), map_location, strict)
 
-    @contextmanager
-    def evaluating(self):
-        "Turns dropout off for a while, whatever mode the model is in."
-        training = self.training
-        self.eval()
-        try: yield
-        finally: self.train(training)
+# %% ../nbs/05_pretrained.ipynb #d8466e89
+@patch
+@contextmanager
+def evaluating(self: Pretrained):
+    "Turns dropout off for a while, whatever mode the model is in."
+    training = self.training
+    self.eval()
+    try: yield
+    finally: self.train(training)
 
-    @property
-    def device(self) -> torch.device: return next(self.parameters()).device
+@patch(as_prop=True)
+def device(self: Pretrained) -> torch.device: return next(self.parameters()).device
 
-    def parameter_count(self) -> int:
-        "Returns the number of trainable numbers in the model."
-        return sum(p.numel() for p in self.parameters())
+@patch
+def parameter_count(self: Pretrained) -> int:
+    "Returns the number of trainable numbers in the model."
+    return sum(p.numel() for p in self.parameters())

@@ -6,7 +6,7 @@
 __all__ = ['random_mask', 'MaskedAudioModeling', 'masked_accuracy', 'Tokens', 'RandomProjection', 'AcousticTeacher',
            'TokenizerTraining', 'FineTuning', 'bootstrap_teacher', 'train_tokenizer', 'pretrain', 'finetune']
 
-# %% ../nbs/12_stages.ipynb #dec3b79a
+# %% ../nbs/12_stages.ipynb #6324c2b3
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from .teachers import RandomProjectionQuantizer, Teacher
 from .tokenizer import AcousticTokenizer, Decoder, Quantizer, codebook_health, diversity_loss
 from .training import TrainConfig, fit
 
-# %% ../nbs/12_stages.ipynb #eafcb990
+# %% ../nbs/12_stages.ipynb #460dd916
 def random_mask(
     lengths: Tensor,       # (batch,) valid frames
     frames: int,           # frames of the padded batch
@@ -43,7 +43,7 @@ def random_mask(
         row[chosen[(chosen >= 0) & (chosen < n)][:round(fraction * n)]] = True
     return torch.from_numpy(mask).to(lengths.device)
 
-# %% ../nbs/12_stages.ipynb #4044ae87
+# %% ../nbs/12_stages.ipynb #a92e90fd
 class MaskedAudioModeling(nn.Module):
     "Predicts the labels of hidden frames. `labeller` is frozen: (log_mel, lengths) -> (batch, frames, labels a frame) int64."
     def __init__(self,
@@ -71,7 +71,7 @@ class MaskedAudioModeling(nn.Module):
         logits, target, _ = self.guess(waveform, lengths, seeds)
         return dict(loss=F.cross_entropy(logits.float().flatten(0, 1), target.flatten()), accuracy=(logits.argmax(-1) == target).float().mean())
 
-# %% ../nbs/12_stages.ipynb #f46afd90
+# %% ../nbs/12_stages.ipynb #e26148d6
 @torch.no_grad()
 def masked_accuracy(
     stage: MaskedAudioModeling,
@@ -89,7 +89,7 @@ def masked_accuracy(
     commonest = max(torch.bincount(t).max().item() for t in targets.T) / len(targets)
     return dict(accuracy=(guesses == targets).float().mean().item(), majority=commonest)
 
-# %% ../nbs/12_stages.ipynb #b9033901
+# %% ../nbs/12_stages.ipynb #a85be7d1
 class Tokens(nn.Module):
     "A frozen tokenizer as a labeller."
     def __init__(self, tokenizer: AcousticTokenizer):
@@ -119,7 +119,7 @@ class RandomProjection(nn.Module):
         x = x.unflatten(1, (-1, STACK)).flatten(2)
         return torch.stack([quantizer(x) for quantizer in self.quantizers], -1)
 
-# %% ../nbs/12_stages.ipynb #308a195c
+# %% ../nbs/12_stages.ipynb #1add4419
 class AcousticTeacher(Teacher):
     "An acoustic model of our own as a teacher: the output of its last layer, standardised frame by frame."
     def __init__(self, acoustic: AcousticModel):
@@ -134,7 +134,7 @@ class AcousticTeacher(Teacher):
         h = self.acoustic(spectra.log_mel, spectra.lengths)
         return F.layer_norm(h, h.shape[-1:]) * audio.length_mask(spectra.lengths // STACK, h.shape[1])[..., None]
 
-# %% ../nbs/12_stages.ipynb #f3db2988
+# %% ../nbs/12_stages.ipynb #04c4565d
 class TokenizerTraining(nn.Module):
     "Stage 1: the tokenizer with its quantizer and decoder, taught by a frozen teacher."
     weights = dict(reconstruction=.3, distillation=.7, diversity=.1)  # of the three terms of the loss
@@ -165,7 +165,7 @@ class TokenizerTraining(nn.Module):
 
     def after_step(self): self.quantizer.cool()
 
-# %% ../nbs/12_stages.ipynb #d38a3fff
+# %% ../nbs/12_stages.ipynb #ae0806e7
 class FineTuning(nn.Module):
     "Stage 3: the whole HEAR on a labelled task."
     def __init__(self,
@@ -180,7 +180,7 @@ class FineTuning(nn.Module):
         logits = self.model(waveform, lengths)
         return dict(loss=F.cross_entropy(logits.float(), y, label_smoothing=self.smoothing), accuracy=(logits.argmax(-1) == y).float().mean())
 
-# %% ../nbs/12_stages.ipynb #6cf535e4
+# %% ../nbs/12_stages.ipynb #f0fbb1dd
 def bootstrap_teacher(
     data: Dataset,       # recordings
     config: HearConfig,  # the teacher has the acoustic model's size
@@ -197,7 +197,7 @@ def bootstrap_teacher(
     fit(stage, Draws(data, cfg.seconds), output, cfg, 'teacher', live)
     return AcousticTeacher(stage.acoustic)
 
-# %% ../nbs/12_stages.ipynb #91fc0d6c
+# %% ../nbs/12_stages.ipynb #919afaf4
 def train_tokenizer(
     data: Dataset,       # recordings
     config: HearConfig,
@@ -218,7 +218,7 @@ def train_tokenizer(
                       'masked modeling on these tokens will learn little', stacklevel=2)
     return stage.tokenizer
 
-# %% ../nbs/12_stages.ipynb #9286929a
+# %% ../nbs/12_stages.ipynb #b9b7203f
 def pretrain(
     data: Dataset,                 # recordings
     config: HearConfig,
@@ -240,7 +240,7 @@ def pretrain(
     tokenizer.save_pretrained(Path(output) / 'tokenizer')
     return model, stage.eval()
 
-# %% ../nbs/12_stages.ipynb #5235f1ef
+# %% ../nbs/12_stages.ipynb #92fb14f0
 def finetune(
     data: Dataset,          # recordings with labels
     column: str,            # of the labels

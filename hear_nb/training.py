@@ -6,7 +6,7 @@
 __all__ = ['TrainConfig', 'schedule', 'Checkpoints', 'resume', 'History', 'interruptible', 'Interrupted', 'prepare', 'fit',
            'update']
 
-# %% ../nbs/11_training.ipynb #c41de41f
+# %% ../nbs/11_training.ipynb #7ac681e8
 import csv, json, math, os, shutil, signal, threading
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,7 +18,7 @@ from torch import nn
 
 from .data import Draws, Order, collate
 
-# %% ../nbs/11_training.ipynb #4705e65a
+# %% ../nbs/11_training.ipynb #5a8fcbbc
 @dataclass
 class TrainConfig:
     "Settings of a run. They are stored with it: a run can only be resumed with the settings it was started with."
@@ -39,7 +39,7 @@ class TrainConfig:
         if self.steps < 1: raise ValueError(f'{self.steps} steps: at least one is needed')
         if self.batch_size % self.accumulate: raise ValueError(f'a batch of {self.batch_size} in {self.accumulate} equal parts')
 
-# %% ../nbs/11_training.ipynb #1163ac60
+# %% ../nbs/11_training.ipynb #33756479
 def schedule(
     step: int,      # steps done
     steps: int,     # steps of the run
@@ -50,7 +50,7 @@ def schedule(
     if step < rise: return (step + 1) / rise
     return .5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
-# %% ../nbs/11_training.ipynb #c83396ee
+# %% ../nbs/11_training.ipynb #0e6be231
 class Checkpoints:
     "The checkpoints of a run: the newest complete one is what counts."
     def __init__(self,
@@ -79,7 +79,7 @@ class Checkpoints:
         os.replace(draft, final)
         for old in sorted(self.folder.glob('step-*'))[:-1]: shutil.rmtree(old)
 
-# %% ../nbs/11_training.ipynb #e88f375b
+# %% ../nbs/11_training.ipynb #e4e44ef4
 def resume(
     accelerator,
     checkpoints: Checkpoints,
@@ -95,7 +95,7 @@ def resume(
     accelerator.load_state(str(last))
     return step
 
-# %% ../nbs/11_training.ipynb #516dc413
+# %% ../nbs/11_training.ipynb #1cf5a593
 class History:
     "The losses of a run, in `history.csv` and in TensorBoard's own files."
     def __init__(self,
@@ -125,7 +125,7 @@ class History:
         "Returns the rows so far."
         return pd.read_csv(self.path)
 
-# %% ../nbs/11_training.ipynb #77ad769d
+# %% ../nbs/11_training.ipynb #92aaa3e1
 @contextmanager
 def interruptible():
     "Yields an event that Ctrl-C sets instead of raising KeyboardInterrupt; a second Ctrl-C does raise."
@@ -141,11 +141,11 @@ def interruptible():
 
 # `tests/test_training.py` presses Ctrl-C on a real process, and kills one.
 
-# %% ../nbs/11_training.ipynb #67aa83f6
+# %% ../nbs/11_training.ipynb #a9522923
 class Interrupted(Exception):
     "Training was stopped by Ctrl-C; a checkpoint is saved."
 
-# %% ../nbs/11_training.ipynb #1b6825f5
+# %% ../nbs/11_training.ipynb #44745aaa
 def prepare(
     stage: nn.Module,  # what is trained
     draws: Draws,      # what it is trained on
@@ -170,7 +170,7 @@ def prepare(
                                          generator=torch.Generator().manual_seed(cfg.seed))
     return accelerator, stage, optimizer, rate, accelerator.prepare(loader), step
 
-# %% ../nbs/11_training.ipynb #2589a6ca
+# %% ../nbs/11_training.ipynb #c02f3b7b
 def fit(
     stage: nn.Module,           # forward(**batch) -> dict with `loss` and other scalars; `after_step()`, if there, is called
     draws: Draws,               # what it is trained on
@@ -184,7 +184,8 @@ def fit(
     accelerator, stage, optimizer, rate, loader, step = prepare(stage, draws, Path(output), cfg)
     main, checkpoints = accelerator.is_main_process, Checkpoints(output)
     history = History(output, step) if main else None
-    bar = tqdm(total=cfg.steps, initial=step, desc=name, disable=not main, mininterval=1, dynamic_ncols=True)
+    quiet = {} if main else dict(disable=True)  # one bar, that of the first process
+    bar = tqdm(total=cfg.steps, initial=step, desc=name, mininterval=1, dynamic_ncols=True, **quiet)
     with interruptible() as stop, bar:
         stage.train()
         rows = []
@@ -200,7 +201,7 @@ def fit(
     accelerator.free_memory()
     return history.table() if main else None
 
-# %% ../nbs/11_training.ipynb #af49881b
+# %% ../nbs/11_training.ipynb #d67ffe34
 def update(
     accelerator,         # all five from `prepare`
     stage: nn.Module,
