@@ -6,7 +6,7 @@
 __all__ = ['random_mask', 'MaskedAudioModeling', 'masked_accuracy', 'Tokens', 'RandomProjection', 'AcousticTeacher',
            'TokenizerTraining', 'FineTuning', 'bootstrap_teacher', 'train_tokenizer', 'pretrain', 'finetune']
 
-# %% ../nbs/12_stages.ipynb #6324c2b3
+# %% ../nbs/12_stages.ipynb #66741834
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from .teachers import RandomProjectionQuantizer, Teacher
 from .tokenizer import AcousticTokenizer, Decoder, Quantizer, codebook_health, diversity_loss
 from .training import TrainConfig, fit
 
-# %% ../nbs/12_stages.ipynb #460dd916
+# %% ../nbs/12_stages.ipynb #f81c47d6
 def random_mask(
     lengths: Tensor,       # (batch,) valid frames
     frames: int,           # frames of the padded batch
@@ -43,7 +43,7 @@ def random_mask(
         row[chosen[(chosen >= 0) & (chosen < n)][:round(fraction * n)]] = True
     return torch.from_numpy(mask).to(lengths.device)
 
-# %% ../nbs/12_stages.ipynb #a92e90fd
+# %% ../nbs/12_stages.ipynb #1461b3cd
 class MaskedAudioModeling(nn.Module):
     "Predicts the labels of hidden frames. `labeller` is frozen: (log_mel, lengths) -> (batch, frames, labels a frame) int64."
     def __init__(self,
@@ -71,7 +71,7 @@ class MaskedAudioModeling(nn.Module):
         logits, target, _ = self.guess(waveform, lengths, seeds)
         return dict(loss=F.cross_entropy(logits.float().flatten(0, 1), target.flatten()), accuracy=(logits.argmax(-1) == target).float().mean())
 
-# %% ../nbs/12_stages.ipynb #e26148d6
+# %% ../nbs/12_stages.ipynb #197ce7f2
 @torch.no_grad()
 def masked_accuracy(
     stage: MaskedAudioModeling,
@@ -89,7 +89,7 @@ def masked_accuracy(
     commonest = max(torch.bincount(t).max().item() for t in targets.T) / len(targets)
     return dict(accuracy=(guesses == targets).float().mean().item(), majority=commonest)
 
-# %% ../nbs/12_stages.ipynb #a85be7d1
+# %% ../nbs/12_stages.ipynb #72dd6fe4
 class Tokens(nn.Module):
     "A frozen tokenizer as a labeller."
     def __init__(self, tokenizer: AcousticTokenizer):
@@ -102,8 +102,8 @@ class RandomProjection(nn.Module):
     "BEST-RQ labels of pairs of log-mel frames, standardised by the training data's own statistics: one label a projection."
     def __init__(self,
                  data: Dataset,         # a sample of its clips gives the statistics
-                 codes: int = 256,      # number of different labels
-                 projections: int = 8,  # labels of a frame
+                 codes: int = 64,       # number of different labels
+                 projections: int = 32, # labels of a frame
                  seed: int = 0,
                 ):
         super().__init__()
@@ -119,7 +119,7 @@ class RandomProjection(nn.Module):
         x = x.unflatten(1, (-1, STACK)).flatten(2)
         return torch.stack([quantizer(x) for quantizer in self.quantizers], -1)
 
-# %% ../nbs/12_stages.ipynb #1add4419
+# %% ../nbs/12_stages.ipynb #b4867eda
 class AcousticTeacher(Teacher):
     "An acoustic model of our own as a teacher: the output of its last layer, standardised frame by frame."
     def __init__(self, acoustic: AcousticModel):
@@ -134,7 +134,7 @@ class AcousticTeacher(Teacher):
         h = self.acoustic(spectra.log_mel, spectra.lengths)
         return F.layer_norm(h, h.shape[-1:]) * audio.length_mask(spectra.lengths // STACK, h.shape[1])[..., None]
 
-# %% ../nbs/12_stages.ipynb #04c4565d
+# %% ../nbs/12_stages.ipynb #f77d9fdb
 class TokenizerTraining(nn.Module):
     "Stage 1: the tokenizer with its quantizer and decoder, taught by a frozen teacher."
     weights = dict(reconstruction=.3, distillation=.7, diversity=.1)  # of the three terms of the loss
@@ -165,7 +165,7 @@ class TokenizerTraining(nn.Module):
 
     def after_step(self): self.quantizer.cool()
 
-# %% ../nbs/12_stages.ipynb #ae0806e7
+# %% ../nbs/12_stages.ipynb #3b4bf970
 class FineTuning(nn.Module):
     "Stage 3: the whole HEAR on a labelled task."
     def __init__(self,
@@ -180,7 +180,7 @@ class FineTuning(nn.Module):
         logits = self.model(waveform, lengths)
         return dict(loss=F.cross_entropy(logits.float(), y, label_smoothing=self.smoothing), accuracy=(logits.argmax(-1) == y).float().mean())
 
-# %% ../nbs/12_stages.ipynb #f0fbb1dd
+# %% ../nbs/12_stages.ipynb #3fc77dba
 def bootstrap_teacher(
     data: Dataset,       # recordings
     config: HearConfig,  # the teacher has the acoustic model's size
@@ -191,13 +191,13 @@ def bootstrap_teacher(
 ) -> AcousticTeacher:
     "Returns a teacher of our own: an acoustic model trained by masked prediction of random-projection labels."
     torch.manual_seed(cfg.seed)
-    codes, labels = config.tokenizer.codes, 8
-    labeller = RandomProjection(data, codes, labels, cfg.seed)
+    labeller = RandomProjection(data, seed=cfg.seed)
+    labels, codes = len(labeller.quantizers), len(labeller.quantizers[0].codebook)
     stage = MaskedAudioModeling(AcousticModel(config.acoustic), labeller, codes, labels, span=span)
     fit(stage, Draws(data, cfg.seconds), output, cfg, 'teacher', live)
     return AcousticTeacher(stage.acoustic)
 
-# %% ../nbs/12_stages.ipynb #919afaf4
+# %% ../nbs/12_stages.ipynb #d61d7923
 def train_tokenizer(
     data: Dataset,       # recordings
     config: HearConfig,
@@ -218,7 +218,7 @@ def train_tokenizer(
                       'masked modeling on these tokens will learn little', stacklevel=2)
     return stage.tokenizer
 
-# %% ../nbs/12_stages.ipynb #b9b7203f
+# %% ../nbs/12_stages.ipynb #a5fd2138
 def pretrain(
     data: Dataset,                 # recordings
     config: HearConfig,
@@ -240,7 +240,7 @@ def pretrain(
     tokenizer.save_pretrained(Path(output) / 'tokenizer')
     return model, stage.eval()
 
-# %% ../nbs/12_stages.ipynb #92fb14f0
+# %% ../nbs/12_stages.ipynb #53048d39
 def finetune(
     data: Dataset,          # recordings with labels
     column: str,            # of the labels
