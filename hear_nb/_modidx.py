@@ -202,6 +202,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'hear_nb.stages.Tokens.forward': ('stages.html#tokens.forward', 'hear_nb/stages.py'),
                                 'hear_nb.stages.bootstrap_teacher': ('stages.html#bootstrap_teacher', 'hear_nb/stages.py'),
                                 'hear_nb.stages.finetune': ('stages.html#finetune', 'hear_nb/stages.py'),
+                                'hear_nb.stages.keep': ('stages.html#keep', 'hear_nb/stages.py'),
                                 'hear_nb.stages.masked_accuracy': ('stages.html#masked_accuracy', 'hear_nb/stages.py'),
                                 'hear_nb.stages.pretrain': ('stages.html#pretrain', 'hear_nb/stages.py'),
                                 'hear_nb.stages.random_mask': ('stages.html#random_mask', 'hear_nb/stages.py'),

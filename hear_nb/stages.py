@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['random_mask', 'MaskedAudioModeling', 'masked_accuracy', 'Tokens', 'RandomProjection', 'AcousticTeacher',
-           'TokenizerTraining', 'FineTuning', 'bootstrap_teacher', 'train_tokenizer', 'pretrain', 'finetune']
+           'TokenizerTraining', 'FineTuning', 'keep', 'bootstrap_teacher', 'train_tokenizer', 'pretrain', 'finetune']
 
-# %% ../nbs/12_stages.ipynb #66741834
+# %% ../nbs/12_stages.ipynb #25521648
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from .teachers import RandomProjectionQuantizer, Teacher
 from .tokenizer import AcousticTokenizer, Decoder, Quantizer, codebook_health, diversity_loss
 from .training import TrainConfig, fit
 
-# %% ../nbs/12_stages.ipynb #f81c47d6
+# %% ../nbs/12_stages.ipynb #478273c9
 def random_mask(
     lengths: Tensor,       # (batch,) valid frames
     frames: int,           # frames of the padded batch
@@ -43,7 +43,7 @@ def random_mask(
         row[chosen[(chosen >= 0) & (chosen < n)][:round(fraction * n)]] = True
     return torch.from_numpy(mask).to(lengths.device)
 
-# %% ../nbs/12_stages.ipynb #1461b3cd
+# %% ../nbs/12_stages.ipynb #b15542bd
 class MaskedAudioModeling(nn.Module):
     "Predicts the labels of hidden frames. `labeller` is frozen: (log_mel, lengths) -> (batch, frames, labels a frame) int64."
     def __init__(self,
@@ -71,7 +71,7 @@ class MaskedAudioModeling(nn.Module):
         logits, target, _ = self.guess(waveform, lengths, seeds)
         return dict(loss=F.cross_entropy(logits.float().flatten(0, 1), target.flatten()), accuracy=(logits.argmax(-1) == target).float().mean())
 
-# %% ../nbs/12_stages.ipynb #197ce7f2
+# %% ../nbs/12_stages.ipynb #5cdf1720
 @torch.no_grad()
 def masked_accuracy(
     stage: MaskedAudioModeling,
@@ -89,7 +89,7 @@ def masked_accuracy(
     commonest = max(torch.bincount(t).max().item() for t in targets.T) / len(targets)
     return dict(accuracy=(guesses == targets).float().mean().item(), majority=commonest)
 
-# %% ../nbs/12_stages.ipynb #72dd6fe4
+# %% ../nbs/12_stages.ipynb #47f82029
 class Tokens(nn.Module):
     "A frozen tokenizer as a labeller."
     def __init__(self, tokenizer: AcousticTokenizer):
@@ -119,7 +119,7 @@ class RandomProjection(nn.Module):
         x = x.unflatten(1, (-1, STACK)).flatten(2)
         return torch.stack([quantizer(x) for quantizer in self.quantizers], -1)
 
-# %% ../nbs/12_stages.ipynb #b4867eda
+# %% ../nbs/12_stages.ipynb #6ead5c8c
 class AcousticTeacher(Teacher):
     "An acoustic model of our own as a teacher: the output of its last layer, standardised frame by frame."
     def __init__(self, acoustic: AcousticModel):
@@ -134,7 +134,7 @@ class AcousticTeacher(Teacher):
         h = self.acoustic(spectra.log_mel, spectra.lengths)
         return F.layer_norm(h, h.shape[-1:]) * audio.length_mask(spectra.lengths // STACK, h.shape[1])[..., None]
 
-# %% ../nbs/12_stages.ipynb #f77d9fdb
+# %% ../nbs/12_stages.ipynb #7d84740b
 class TokenizerTraining(nn.Module):
     "Stage 1: the tokenizer with its quantizer and decoder, taught by a frozen teacher."
     weights = dict(reconstruction=.3, distillation=.7, diversity=.1)  # of the three terms of the loss
@@ -165,7 +165,7 @@ class TokenizerTraining(nn.Module):
 
     def after_step(self): self.quantizer.cool()
 
-# %% ../nbs/12_stages.ipynb #3b4bf970
+# %% ../nbs/12_stages.ipynb #feee6452
 class FineTuning(nn.Module):
     "Stage 3: the whole HEAR on a labelled task."
     def __init__(self,
@@ -180,7 +180,16 @@ class FineTuning(nn.Module):
         logits = self.model(waveform, lengths)
         return dict(loss=F.cross_entropy(logits.float(), y, label_smoothing=self.smoothing), accuracy=(logits.argmax(-1) == y).float().mean())
 
-# %% ../nbs/12_stages.ipynb #3fc77dba
+# %% ../nbs/12_stages.ipynb #f66f0571
+def keep(
+    model,   # a HEAR or an AcousticTokenizer
+    folder,  # where to
+):
+    "Saves the model, in the first of several processes only."
+    from accelerate import PartialState
+    if PartialState().is_main_process: model.save_pretrained(folder)
+
+# %% ../nbs/12_stages.ipynb #20ba9c14
 def bootstrap_teacher(
     data: Dataset,       # recordings
     config: HearConfig,  # the teacher has the acoustic model's size
@@ -197,7 +206,7 @@ def bootstrap_teacher(
     fit(stage, Draws(data, cfg.seconds), output, cfg, 'teacher', live)
     return AcousticTeacher(stage.acoustic)
 
-# %% ../nbs/12_stages.ipynb #d61d7923
+# %% ../nbs/12_stages.ipynb #5e9b61ed
 def train_tokenizer(
     data: Dataset,       # recordings
     config: HearConfig,
@@ -211,14 +220,14 @@ def train_tokenizer(
     config = replace(config, tokenizer=replace(config.tokenizer, teacher_width=teacher.width))
     stage = TokenizerTraining(AcousticTokenizer(config), teacher)
     fit(stage, Draws(data, cfg.seconds), output, cfg, 'tokenizer', live)
-    stage.tokenizer.eval().save_pretrained(Path(output) / 'tokenizer')
+    keep(stage.tokenizer.eval(), Path(output) / 'tokenizer')
     health = codebook_health(np.concatenate(stage.tokenizer.encode([data[i] for i in range(len(data))])), config.tokenizer.codes)
     if health['perplexity'] < config.tokenizer.codes / 20:
         warnings.warn(f'the codebook has collapsed: perplexity {health["perplexity"]:.1f} of {config.tokenizer.codes} codes; '
                       'masked modeling on these tokens will learn little', stacklevel=2)
     return stage.tokenizer
 
-# %% ../nbs/12_stages.ipynb #a5fd2138
+# %% ../nbs/12_stages.ipynb #d910a71e
 def pretrain(
     data: Dataset,                 # recordings
     config: HearConfig,
@@ -236,11 +245,11 @@ def pretrain(
     if start is not None: model.acoustic.load_state_dict(start.state_dict())
     stage = MaskedAudioModeling(model.acoustic, Tokens(tokenizer), tokenizer.config.tokenizer.codes, 1, fraction, span)
     fit(stage, Draws(data, cfg.seconds), output, cfg, 'masked modeling', live)
-    model.eval().save_pretrained(output)
-    tokenizer.save_pretrained(Path(output) / 'tokenizer')
+    keep(model.eval(), output)
+    keep(tokenizer, Path(output) / 'tokenizer')
     return model, stage.eval()
 
-# %% ../nbs/12_stages.ipynb #53048d39
+# %% ../nbs/12_stages.ipynb #b0cc9ce7
 def finetune(
     data: Dataset,          # recordings with labels
     column: str,            # of the labels
@@ -256,5 +265,5 @@ def finetune(
     tuned, old = HEAR(config), model.state_dict()
     tuned.load_state_dict({k: v if k.startswith('head.out.') else old[k] for k, v in tuned.state_dict().items()})
     fit(FineTuning(tuned), Draws(part, cfg.seconds, y), output, cfg, f'fine-tuning on {column}', live)
-    tuned.eval().save_pretrained(output)
+    keep(tuned.eval(), output)
     return tuned

@@ -6,7 +6,7 @@
 __all__ = ['TrainConfig', 'schedule', 'Checkpoints', 'resume', 'History', 'interruptible', 'Interrupted', 'prepare', 'fit',
            'update']
 
-# %% ../nbs/11_training.ipynb #7ac681e8
+# %% ../nbs/11_training.ipynb #c3dc5983
 import csv, json, math, os, shutil, signal, threading
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,7 +18,7 @@ from torch import nn
 
 from .data import Draws, Order, collate
 
-# %% ../nbs/11_training.ipynb #5a8fcbbc
+# %% ../nbs/11_training.ipynb #f9570d9d
 @dataclass
 class TrainConfig:
     "Settings of a run. They are stored with it: a run can only be resumed with the settings it was started with."
@@ -39,7 +39,7 @@ class TrainConfig:
         if self.steps < 1: raise ValueError(f'{self.steps} steps: at least one is needed')
         if self.batch_size % self.accumulate: raise ValueError(f'a batch of {self.batch_size} in {self.accumulate} equal parts')
 
-# %% ../nbs/11_training.ipynb #33756479
+# %% ../nbs/11_training.ipynb #7d8f3cf2
 def schedule(
     step: int,      # steps done
     steps: int,     # steps of the run
@@ -50,7 +50,7 @@ def schedule(
     if step < rise: return (step + 1) / rise
     return .5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
-# %% ../nbs/11_training.ipynb #0e6be231
+# %% ../nbs/11_training.ipynb #3e71ff65
 class Checkpoints:
     "The checkpoints of a run: the newest complete one is what counts."
     def __init__(self,
@@ -79,7 +79,7 @@ class Checkpoints:
         os.replace(draft, final)
         for old in sorted(self.folder.glob('step-*'))[:-1]: shutil.rmtree(old)
 
-# %% ../nbs/11_training.ipynb #e4e44ef4
+# %% ../nbs/11_training.ipynb #2cf11df5
 def resume(
     accelerator,
     checkpoints: Checkpoints,
@@ -95,7 +95,7 @@ def resume(
     accelerator.load_state(str(last))
     return step
 
-# %% ../nbs/11_training.ipynb #1cf5a593
+# %% ../nbs/11_training.ipynb #95d6f22d
 class History:
     "The losses of a run, in `history.csv` and in TensorBoard's own files."
     def __init__(self,
@@ -125,7 +125,7 @@ class History:
         "Returns the rows so far."
         return pd.read_csv(self.path)
 
-# %% ../nbs/11_training.ipynb #92aaa3e1
+# %% ../nbs/11_training.ipynb #67da4e6a
 @contextmanager
 def interruptible():
     "Yields an event that Ctrl-C sets instead of raising KeyboardInterrupt; a second Ctrl-C does raise."
@@ -141,11 +141,11 @@ def interruptible():
 
 # `tests/test_training.py` presses Ctrl-C on a real process, and kills one.
 
-# %% ../nbs/11_training.ipynb #a9522923
+# %% ../nbs/11_training.ipynb #8f9b1760
 class Interrupted(Exception):
     "Training was stopped by Ctrl-C; a checkpoint is saved."
 
-# %% ../nbs/11_training.ipynb #44745aaa
+# %% ../nbs/11_training.ipynb #cb55f0c1
 def prepare(
     stage: nn.Module,  # what is trained
     draws: Draws,      # what it is trained on
@@ -170,14 +170,14 @@ def prepare(
                                          generator=torch.Generator().manual_seed(cfg.seed))
     return accelerator, stage, optimizer, rate, accelerator.prepare(loader), step
 
-# %% ../nbs/11_training.ipynb #c02f3b7b
+# %% ../nbs/11_training.ipynb #463e220a
 def fit(
     stage: nn.Module,           # forward(**batch) -> dict with `loss` and other scalars; `after_step()`, if there, is called
     draws: Draws,               # what it is trained on
     output,                     # folder of the run: history, checkpoints; an unfinished run in it is resumed
     cfg: TrainConfig,
     name: str = 'training',     # shown beside the progress bar
-    live=None,                  # called with the history's table so far, about once a second (a live plot, say)
+    live=None,                  # called with the history so far every 20 steps; `figures.LiveLosses()` draws it in a notebook
 ) -> pd.DataFrame:
     "Trains, or goes on training, to `cfg.steps`. Returns the history. Raises Interrupted after Ctrl-C, with all saved."
     from tqdm.auto import tqdm
@@ -201,7 +201,7 @@ def fit(
     accelerator.free_memory()
     return history.table() if main else None
 
-# %% ../nbs/11_training.ipynb #d67ffe34
+# %% ../nbs/11_training.ipynb #927554ee
 def update(
     accelerator,         # all five from `prepare`
     stage: nn.Module,
