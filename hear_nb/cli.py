@@ -6,14 +6,14 @@
 __all__ = ['info', 'demo', 'copy_tutorials', 'lab', 'train_tokenizer', 'pretrain', 'finetune', 'evaluate', 'embed', 'tokenize',
            'main']
 
-# %% ../nbs/17_cli.ipynb #6d5554b1
+# %% ../nbs/17_cli.ipynb #5ce58061
 import argparse, json, sys
 from dataclasses import fields
 from pathlib import Path
 
 from .training import Interrupted, TrainConfig
 
-# %% ../nbs/17_cli.ipynb #7d7c1f13
+# %% ../nbs/17_cli.ipynb #3cf232de
 def info(args):
     "Prints what each size of HEAR costs, and which models and sounds are here."
     from hear_nb import __version__
@@ -28,9 +28,9 @@ def info(args):
         print(f'{name}: {sum(costs["parameters"].values()) / 1e6:.2f} M parameters, '
               f'{sum(costs["macs"].values()) / 1e9:.2f} G multiply-accumulates')
         for part, n in costs['parameters'].items():
-            if n: print(f'  {part:<10}{n / 1e6:7.2f} M {costs["macs"][part] / 1e9:7.2f} G')
+            if n or costs['macs'][part]: print(f'  {part:<10}{n / 1e6:7.2f} M {costs["macs"][part] / 1e9:7.2f} G')
 
-# %% ../nbs/17_cli.ipynb #e4fd2bfa
+# %% ../nbs/17_cli.ipynb #fcb8fa26
 def demo(args):
     "Trains all stages on the bundled sounds, measures them, and writes a page to look at and listen to."
     from hear_nb.demo import demo
@@ -56,7 +56,7 @@ def lab(args):
     from jupyterlab.labapp import main
     main([str(tour)])
 
-# %% ../nbs/17_cli.ipynb #18e88c25
+# %% ../nbs/17_cli.ipynb #8dc1b388
 def _train_config(args) -> TrainConfig:
     "Returns the settings of a run from the options of the same names."
     return TrainConfig(**{f.name: getattr(args, f.name) for f in fields(TrainConfig) if hasattr(args, f.name)})
@@ -72,7 +72,7 @@ def _training_clips(args):
     data = open_dataset(args.data)
     return data.held_out()[0] if 'split' in data.table else data
 
-# %% ../nbs/17_cli.ipynb #7dfc4ae4
+# %% ../nbs/17_cli.ipynb #89d14c8a
 def train_tokenizer(args):
     "Stage 1: trains a tokenizer from a teacher (bootstrapped, ssast:CHECKPOINT, or hf:NAME)."
     from hear_nb import stages, teachers
@@ -85,7 +85,7 @@ def train_tokenizer(args):
     stages.train_tokenizer(data, config, teacher, args.output, cfg)
     print(f'the tokenizer is in {args.output}/tokenizer; next: hear-nb pretrain --tokenizer {args.output}')
 
-# %% ../nbs/17_cli.ipynb #855a9081
+# %% ../nbs/17_cli.ipynb #04874ea4
 def pretrain(args):
     "Stage 2: trains an acoustic model to predict the tokens of hidden frames."
     from hear_nb import stages
@@ -107,7 +107,7 @@ def finetune(args):
     guess = evaluate.predict(model, held).argmax(1)
     print(f'{(guess == y).mean():.1%} of {len(held)} held-out clips right; the model is in {args.output}')
 
-# %% ../nbs/17_cli.ipynb #460375f6
+# %% ../nbs/17_cli.ipynb #31bf32b0
 def evaluate(args):
     "Prints what a frozen model's vectors are worth on a task, beside what they must beat, and writes it as JSON."
     import pandas as pd
@@ -121,33 +121,46 @@ def evaluate(args):
     print(table.round(3).to_string(index=False))
     if args.output: Path(args.output).write_text(table.to_json(orient='records', indent=1))
 
-# %% ../nbs/17_cli.ipynb #0bacec76
-def _paths(args) -> list[str]:
-    "Returns the files asked for; folders stand for the audio files below them."
+# %% ../nbs/17_cli.ipynb #e0a42333
+def _each(
+    args,      # with `paths`: files, or folders of them
+    f,         # what is done with a path
+    what: str, # beside the progress bar
+) -> dict:
+    "Returns the results by path. Unusable files are named and left out. Raises AudioError if none is usable."
+    from tqdm.auto import tqdm
+    from hear_nb.audio import AudioError
     from hear_nb.data import from_folder
-    return [str(f) for p in args.paths for f in (from_folder(p).files if Path(p).is_dir() else [p])]
+    done, args.rejected = {}, 0
+    for p in tqdm([str(f) for p in args.paths for f in (from_folder(p).files if Path(p).is_dir() else [p])], desc=what):
+        try: done[p] = f(p)
+        except AudioError as e:
+            args.rejected += 1
+            print(f'left out: {e}', file=sys.stderr)
+    if not done: raise AudioError('no usable audio')
+    return done
 
+# %% ../nbs/17_cli.ipynb #52e69e0b
 def embed(args):
     "Writes the clips' vectors to an .npz: `files` and `clip`, and with --frames each clip's frames as `frames_0`, ..."
     import numpy as np
-    from tqdm.auto import tqdm
     from hear_nb.model import HEAR
-    model, paths = HEAR.from_pretrained(args.model), _paths(args)
-    embeddings = [model.embed(p) for p in tqdm(paths, desc='embedding')]
-    frames = {f'frames_{i}': e.frames[0] for i, e in enumerate(embeddings)} if args.frames else {}
-    np.savez(args.output, files=np.array(paths), clip=np.concatenate([e.clip for e in embeddings]), **frames)
-    print(f'{len(paths)} clips are in {args.output}')
+    embeddings = _each(args, HEAR.from_pretrained(args.model).embed, 'embedding')
+    frames = {f'frames_{i}': e.frames[0] for i, e in enumerate(embeddings.values())} if args.frames else {}
+    np.savez(args.output, files=np.array(list(embeddings)), clip=np.concatenate([e.clip for e in embeddings.values()]), **frames)
+    print(f'{len(embeddings)} clips are in {args.output}')
+    return int(args.rejected > 0)
 
 def tokenize(args):
     "Writes a line of JSON a clip: its file and its tokens, 50 a second."
-    from tqdm.auto import tqdm
     from hear_nb.tokenizer import AcousticTokenizer
-    tokenizer, paths = AcousticTokenizer.from_pretrained(args.model), _paths(args)
-    with open(args.output, 'w') as f:
-        for p in tqdm(paths, desc='tokenizing'): f.write(json.dumps(dict(file=p, tokens=tokenizer.encode(p)[0].tolist())) + '\n')
-    print(f'{len(paths)} clips are in {args.output}')
+    tokens = _each(args, AcousticTokenizer.from_pretrained(args.model).encode, 'tokenizing')
+    lines = [json.dumps(dict(file=path, tokens=t.tolist())) + '\n' for path, (t,) in tokens.items()]
+    Path(args.output).write_text(''.join(lines))
+    print(f'{len(tokens)} clips are in {args.output}')
+    return int(args.rejected > 0)
 
-# %% ../nbs/17_cli.ipynb #f35efafb
+# %% ../nbs/17_cli.ipynb #6eade2c1
 def _options(parser, command: str):
     "Adds a command's options."
     add, long = parser.add_argument, command in ('train-tokenizer', 'pretrain', 'finetune')
@@ -170,7 +183,7 @@ def _options(parser, command: str):
     if long:
         for f in fields(TrainConfig): add('--' + f.name.replace('_', '-'), type=type(f.default), default=f.default)
 
-# %% ../nbs/17_cli.ipynb #a234d3f2
+# %% ../nbs/17_cli.ipynb #d09fc3af
 def main(argv=None) -> int:
     "The command `hear-nb`. Returns its exit status."
     commands = {f.__name__.replace('_', '-'): f for f in (demo, lab, info, train_tokenizer, pretrain, finetune, evaluate, embed, tokenize)}
@@ -178,7 +191,6 @@ def main(argv=None) -> int:
     sub = parser.add_subparsers(dest='command', required=True)
     for name, f in commands.items(): _options(sub.add_parser(name, help=f.__doc__, description=f.__doc__), name)
     args = parser.parse_args(argv)
-    try: commands[args.command](args)
+    try: return commands[args.command](args) or 0
     except Interrupted as e: print(f'\n{e}', file=sys.stderr); return 130
     except (ValueError, OSError) as e: print(f'hear-nb {args.command}: {e}', file=sys.stderr); return 1
-    return 0
