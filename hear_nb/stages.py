@@ -6,13 +6,14 @@
 __all__ = ['random_mask', 'MaskedAudioModeling', 'masked_accuracy', 'Tokens', 'RandomProjection', 'AcousticTeacher',
            'TokenizerTraining', 'FineTuning', 'keep', 'bootstrap_teacher', 'train_tokenizer', 'pretrain', 'finetune']
 
-# %% ../nbs/12_stages.ipynb #c16749fd
+# %% ../nbs/12_stages.ipynb #243ea0d9
 import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch, torch.nn.functional as F
+from fastcore.basics import patch
 from torch import Tensor, nn
 
 from . import audio
@@ -24,7 +25,7 @@ from .teachers import RandomProjectionQuantizer, Teacher
 from .tokenizer import AcousticTokenizer, Decoder, Quantizer, codebook_health, diversity_loss
 from .training import TrainConfig, fit
 
-# %% ../nbs/12_stages.ipynb #4c4a286f
+# %% ../nbs/12_stages.ipynb #f45187d3
 def random_mask(
     lengths: Tensor,       # (batch,) valid frames
     frames: int,           # frames of the padded batch
@@ -43,7 +44,7 @@ def random_mask(
         row[chosen[(chosen >= 0) & (chosen < n)][:round(fraction * n)]] = True
     return torch.from_numpy(mask).to(lengths.device)
 
-# %% ../nbs/12_stages.ipynb #288f748c
+# %% ../nbs/12_stages.ipynb #b02490ac
 class MaskedAudioModeling(nn.Module):
     "Predicts the labels of hidden frames. `labeller` is frozen: (log_mel, lengths) -> (batch, frames, labels a frame) int64."
     def __init__(self,
@@ -71,7 +72,7 @@ class MaskedAudioModeling(nn.Module):
         logits, target, _ = self.guess(waveform, lengths, seeds)
         return dict(loss=F.cross_entropy(logits.float().flatten(0, 1), target.flatten()), accuracy=(logits.argmax(-1) == target).float().mean())
 
-# %% ../nbs/12_stages.ipynb #36acfca9
+# %% ../nbs/12_stages.ipynb #ed08d38b
 @torch.no_grad()
 def masked_accuracy(
     stage: MaskedAudioModeling,
@@ -89,7 +90,7 @@ def masked_accuracy(
     commonest = max(torch.bincount(t).max().item() for t in targets.T) / len(targets)
     return dict(accuracy=(guesses == targets).float().mean().item(), majority=commonest)
 
-# %% ../nbs/12_stages.ipynb #b4121928
+# %% ../nbs/12_stages.ipynb #2db0433d
 class Tokens(nn.Module):
     "A frozen tokenizer as a labeller."
     def __init__(self, tokenizer: AcousticTokenizer):
@@ -119,7 +120,7 @@ class RandomProjection(nn.Module):
         x = x.unflatten(1, (-1, STACK)).flatten(2)
         return torch.stack([quantizer(x) for quantizer in self.quantizers], -1)
 
-# %% ../nbs/12_stages.ipynb #0991651c
+# %% ../nbs/12_stages.ipynb #9c169cd7
 class AcousticTeacher(Teacher):
     "An acoustic model of our own as a teacher: the output of its last layer, standardised frame by frame."
     def __init__(self, acoustic: AcousticModel):
@@ -134,7 +135,7 @@ class AcousticTeacher(Teacher):
         h = self.acoustic(spectra.log_mel, spectra.lengths)
         return F.layer_norm(h, h.shape[-1:]) * audio.length_mask(spectra.lengths // STACK, h.shape[1])[..., None]
 
-# %% ../nbs/12_stages.ipynb #06308ff6
+# %% ../nbs/12_stages.ipynb #b1e3a6c5
 class TokenizerTraining(nn.Module):
     "Stage 1: the tokenizer with its quantizer and decoder, taught by a frozen teacher."
     weights = dict(reconstruction=.3, distillation=.7, diversity=.1)  # of the three terms of the loss
@@ -149,24 +150,26 @@ class TokenizerTraining(nn.Module):
             raise ValueError(f'the teacher gives {teacher.width} values a frame, the config says {cfg.teacher_width}')
         self.tokenizer, self.quantizer, self.decoder, self.frozen = tokenizer, Quantizer(cfg), Decoder(cfg), [teacher]
 
-    def forward(self, waveform: Tensor, lengths: Tensor, **_) -> dict[str, Tensor]:
-        "Returns `loss`, its three terms, and how many codes the batch has `used`, with their `perplexity`."
-        spectra = self.tokenizer.frontend(waveform, lengths)
-        target = self.frozen[0].to(waveform.device)(waveform, lengths)
-        logits = self.tokenizer(spectra.log_mel, spectra.lengths)
-        log_mel, taught = self.decoder(self.quantizer(logits), spectra.lengths // STACK)
-        mask = audio.length_mask(spectra.lengths // STACK, logits.shape[1])
-        pairs = mask.repeat_interleave(STACK, 1)
-        error = (log_mel - spectra.log_mel[..., :log_mel.shape[-1]]).mT[pairs]
-        terms = dict(reconstruction=error.square().mean(), diversity=diversity_loss(logits, mask),
-                     distillation=1 - F.cosine_similarity(taught[mask], target[mask], dim=-1).mean())
-        share = F.one_hot(logits[mask].argmax(-1), logits.shape[-1]).float().mean(0)
-        return dict(loss=sum(self.weights[k] * v for k, v in terms.items()), **terms, used=(share > 0).sum(),
-                    perplexity=torch.special.entr(share).sum().exp())
-
     def after_step(self): self.quantizer.cool()
 
-# %% ../nbs/12_stages.ipynb #e2ba01e6
+# %% ../nbs/12_stages.ipynb #0c7dc016
+@patch
+def forward(self: TokenizerTraining, waveform: Tensor, lengths: Tensor, **_) -> dict[str, Tensor]:
+    "Returns `loss`, its three terms, and how many codes the batch has `used`, with their `perplexity`."
+    spectra = self.tokenizer.frontend(waveform, lengths)
+    target = self.frozen[0].to(waveform.device)(waveform, lengths)
+    logits = self.tokenizer(spectra.log_mel, spectra.lengths)
+    log_mel, taught = self.decoder(self.quantizer(logits), spectra.lengths // STACK)
+    mask = audio.length_mask(spectra.lengths // STACK, logits.shape[1])
+    pairs = mask.repeat_interleave(STACK, 1)
+    error = (log_mel - spectra.log_mel[..., :log_mel.shape[-1]]).mT[pairs]
+    terms = dict(reconstruction=error.square().mean(), diversity=diversity_loss(logits, mask),
+                 distillation=1 - F.cosine_similarity(taught[mask], target[mask], dim=-1).mean())
+    share = F.one_hot(logits[mask].argmax(-1), logits.shape[-1]).float().mean(0)
+    return dict(loss=sum(self.weights[k] * v for k, v in terms.items()), **terms, used=(share > 0).sum(),
+                perplexity=torch.special.entr(share).sum().exp())
+
+# %% ../nbs/12_stages.ipynb #537a570f
 class FineTuning(nn.Module):
     "Stage 3: the whole HEAR on a labelled task."
     def __init__(self,
@@ -181,7 +184,7 @@ class FineTuning(nn.Module):
         logits = self.model(waveform, lengths)
         return dict(loss=F.cross_entropy(logits.float(), y, label_smoothing=self.smoothing), accuracy=(logits.argmax(-1) == y).float().mean())
 
-# %% ../nbs/12_stages.ipynb #2a82f53d
+# %% ../nbs/12_stages.ipynb #8fa0cb76
 def keep(
     model,   # a HEAR or an AcousticTokenizer
     folder,  # where to
@@ -190,7 +193,7 @@ def keep(
     from accelerate import PartialState
     if PartialState().is_main_process: model.save_pretrained(folder)
 
-# %% ../nbs/12_stages.ipynb #41992490
+# %% ../nbs/12_stages.ipynb #9909c007
 def bootstrap_teacher(
     data: Dataset,       # recordings
     config: HearConfig,  # the teacher has the acoustic model's size
@@ -207,7 +210,7 @@ def bootstrap_teacher(
     fit(stage, Draws(data, cfg.seconds), output, cfg, 'teacher', live)
     return AcousticTeacher(stage.acoustic)
 
-# %% ../nbs/12_stages.ipynb #5a543201
+# %% ../nbs/12_stages.ipynb #7a9c79b0
 def train_tokenizer(
     data: Dataset,       # recordings
     config: HearConfig,
@@ -228,7 +231,7 @@ def train_tokenizer(
                       'masked modeling on these tokens will learn little', stacklevel=2)
     return stage.tokenizer
 
-# %% ../nbs/12_stages.ipynb #0a5d00fb
+# %% ../nbs/12_stages.ipynb #a060f9e0
 def pretrain(
     data: Dataset,                 # recordings
     config: HearConfig,
@@ -250,7 +253,7 @@ def pretrain(
     keep(tokenizer, Path(output) / 'tokenizer')
     return model, stage.eval()
 
-# %% ../nbs/12_stages.ipynb #f1ece3d8
+# %% ../nbs/12_stages.ipynb #b126909f
 def finetune(
     data: Dataset,          # recordings with labels
     column: str,            # of the labels
