@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch, torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 from .config import EPS, HOP, N_BINS, N_FFT, N_MELS, SAMPLE_RATE, WINDOW, spectrogram_frames

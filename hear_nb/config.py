@@ -7,7 +7,7 @@ __all__ = ['SAMPLE_RATE', 'N_FFT', 'WINDOW', 'HOP', 'N_MELS', 'N_BINS', 'STACK',
            'model_frames', 'EncoderConfig', 'TokenizerConfig', 'TaskConfig', 'HearConfig']
 
 # %% ../nbs/00_config.ipynb #d2f5b8e1
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 # %% ../nbs/00_config.ipynb #a6727770
 SAMPLE_RATE = 16_000  # Hz

@@ -15,7 +15,7 @@ import numpy as np, pandas as pd
 import torch
 
 from . import data, evaluate, stages
-from .config import HearConfig, SAMPLE_RATE
+from .config import HearConfig
 from .model import HEAR, count
 from .tokenizer import codebook_health
 from .training import TrainConfig
@@ -98,7 +98,7 @@ def report(
     "Writes `report.html`, and each figure as a file of its own. Returns its path."
     from hear_nb import figures
     from hear_nb.report import Report
-    page, (train, test) = Report('What HEAR learned in a few minutes'), sounds.held_out()
+    page, test = Report('What HEAR learned in a few minutes'), sounds.held_out()[1]
     (output / 'figures').mkdir(exist_ok=True)
     def show(ax, name, caption):
         ax.figure.savefig(output / 'figures' / f'{name}.png', dpi=120, bbox_inches='tight')

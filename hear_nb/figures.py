@@ -18,7 +18,7 @@ from fastcore.basics import patch
 from matplotlib.colors import to_rgb
 
 from . import audio
-from .config import FRAME_RATE, HOP, N_MELS, SAMPLE_RATE, STACK, model_frames
+from .config import FRAME_RATE, HOP, N_MELS, SAMPLE_RATE, model_frames
 
 # %% ../nbs/14_figures.ipynb #8d22973b
 OKABE_ITO = ['#0072B2', '#E69F00', '#009E73', '#D55E00', '#CC79A7', '#56B4E9', '#F0E442', '#000000']

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from . import audio
 from .acoustic import AcousticModel
-from .config import FRAME_RATE, HOP, HearConfig, N_FFT, SAMPLE_RATE, STACK
+from .config import HOP, HearConfig, SAMPLE_RATE, STACK
 from .layers import plain_relative_attention
 from .pretrained import Pretrained
 from .task import Head, SpectrogramMixture, TaskModel, pool, understand

@@ -17,8 +17,6 @@ from fastcore.basics import patch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from .config import HearConfig
-
 # %% ../nbs/05_pretrained.ipynb #7d719fd1
 def shipped() -> dict[str, Path]:
     "Returns the models that ship with the package, name to folder."
