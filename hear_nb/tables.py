@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['from_frame', 'to_frame', 'from_hub_dataset', 'to_hub_dataset']
 
-# %% ../nbs/27_tables.ipynb #c66bb28e
+# %% ../nbs/27_tables.ipynb #260f1de6
 import re
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from .data import Dataset
 from .model import Embedding
 from .pretrained import replacing
 
-# %% ../nbs/27_tables.ipynb #dba99f72
+# %% ../nbs/27_tables.ipynb #0557a800
 def from_frame(
     table: pd.DataFrame,  # a row a clip; other columns may be tasks
     root='.',             # the paths are relative to this folder
@@ -42,7 +42,7 @@ def to_frame(
         rows, index = np.concatenate(embedding.frames), pd.MultiIndex.from_tuples(keys, names=['clip', 'seconds'])
     return pd.DataFrame(rows, index, [f'hear{i}' for i in range(rows.shape[1])])
 
-# %% ../nbs/27_tables.ipynb #2a680691
+# %% ../nbs/27_tables.ipynb #236c649a
 def _write_clip(
     value: dict,   # of an Audio column that is not decoded (`bytes`, `path`), or of a decoded one (`array`, `sampling_rate`)
     stem: Path,    # the file, without its ending
@@ -58,7 +58,7 @@ def _write_clip(
     with replacing(path := stem.with_suffix(ending[0].lower() if ending else '.audio')) as draft: draft.write_bytes(content)
     return path
 
-# %% ../nbs/27_tables.ipynb #0c91ac8d
+# %% ../nbs/27_tables.ipynb #7dc4c918
 def from_hub_dataset(
     dataset,               # a `datasets.Dataset`, streamed or not
     folder,                # where the recordings are written to
@@ -79,7 +79,7 @@ def from_hub_dataset(
     with replacing(folder / 'sounds.csv') as draft: table.to_csv(draft, index=False)
     return from_frame(table, folder)
 
-# %% ../nbs/27_tables.ipynb #c4d6ccec
+# %% ../nbs/27_tables.ipynb #d058e672
 def to_hub_dataset(
     data: Dataset,                      # recordings
     embedding: Embedding | None = None, # of these recordings: adds a column `hear`
