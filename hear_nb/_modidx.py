@@ -27,6 +27,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'hear_nb.audio._standardise': ('audio.html#_standardise', 'hear_nb/audio.py'),
                                'hear_nb.audio._truncated': ('audio.html#_truncated', 'hear_nb/audio.py'),
                                'hear_nb.audio.batches': ('audio.html#batches', 'hear_nb/audio.py'),
+                               'hear_nb.audio.checked': ('audio.html#checked', 'hear_nb/audio.py'),
+                               'hear_nb.audio.eager': ('audio.html#eager', 'hear_nb/audio.py'),
                                'hear_nb.audio.length_mask': ('audio.html#length_mask', 'hear_nb/audio.py'),
                                'hear_nb.audio.load': ('audio.html#load', 'hear_nb/audio.py'),
                                'hear_nb.audio.pad_batch': ('audio.html#pad_batch', 'hear_nb/audio.py'),

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .audio import length_mask
-from .config import EncoderConfig, N_MELS, STACK
+from .audio import AudioError, eager, length_mask
+from .config import EncoderConfig, HOP, N_MELS, STACK
 from .layers import Layer
 
 # %% ../nbs/04_acoustic.ipynb #ecd9d594
@@ -108,6 +108,10 @@ class AcousticModel(nn.Module):
                 hidden: Tensor | None = None, # (batch, model frames) True where a frame is to be hidden
                ) -> Tensor:
         "Returns (batch, model frames, width), zero behind each clip's end."
+        if log_mel.ndim != 3 or log_mel.shape[1] != N_MELS or lengths.shape != log_mel.shape[:1]:
+            raise ValueError(f'expected log-mel (batch, {N_MELS}, frames) and lengths (batch,), got {tuple(log_mel.shape)} and {tuple(lengths.shape)}')
+        if eager() and lengths.min() < STACK:
+            raise AudioError(f'clip {int(lengths.argmin())} of the batch is too short for one frame: it needs {(STACK - 1) * HOP} samples')
         x = self.conv(log_mel).relu().mT
         if hidden is not None: x = x.masked_fill(hidden[..., None], 0.)
         return self.transformer(x, lengths // STACK)
