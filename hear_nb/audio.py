@@ -144,7 +144,7 @@ def _standardise(
     mask: Tensor,  # (batch, frames) True where valid
 ) -> Tensor:
     "Returns `x` with mean 0 and (biased) standard deviation 1 over each clip's valid frames, and 0 elsewhere."
-    mask = mask[:, None]
+    x, mask = x - x[:, :1, :1], mask[:, None]  # so that the mean of silence is exact: its rounding error, divided by EPS, is no picture
     count = mask.sum((1, 2), keepdim=True) * x.shape[1]
     mean = (x * mask).sum((1, 2), keepdim=True) / count
     std = (((x - mean) * mask) ** 2).sum((1, 2), keepdim=True).div(count).sqrt()
