@@ -165,7 +165,8 @@ def power_spectrum(
 ) -> Tensor:
     "Returns the power spectrum, (batch, 513, frames), of each clip less its mean."
     valid = length_mask(lengths, waveform.shape[1])
-    mean = (waveform * valid).sum(1, keepdim=True) / lengths[:, None]
+    exact = torch.float32 if waveform.device.type == 'mps' else torch.float64  # or the mean is rounded in other ways in other batches
+    mean = ((waveform * valid).sum(1, keepdim=True, dtype=exact) / lengths[:, None]).to(waveform.dtype)
     x = _reflect((waveform - mean) * valid, lengths, N_FFT // 2)
     spectrum = torch.stft(x, N_FFT, HOP, WINDOW, window, center=False, return_complex=True)
     return spectrum.real.square() + spectrum.imag.square()
