@@ -56,7 +56,7 @@ def _decode(
     except sf.LibsndfileError as e:
         cut = re.search('lost sync|malformed', e.error_string)  # what libsndfile says where a file ends too soon
         raise AudioError(f'{path}: {"truncated or damaged" if cut else "not an audio file"} ({e.error_string})') from e
-    except (OSError, RuntimeError) as e: raise AudioError(f'{path}: cannot be read ({e})') from e
+    except (OSError, RuntimeError, MemoryError) as e: raise AudioError(f'{path}: cannot be read ({e})') from e
     return x, rate
 
 # %% ../nbs/01_audio.ipynb #762e2546

@@ -6,7 +6,7 @@
 __all__ = ['FORMATS', 'NAMES', 'draw_clips', 'check_frontend', 'check_model', 'check_windows', 'check_mask', 'check_quantizer',
            'damage', 'originals', 'oddity', 'fuzz']
 
-# %% ../nbs/24_reliability.ipynb #a3258332
+# %% ../nbs/24_reliability.ipynb #d5004d26
 import os
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from .acoustic import overlap_add, ramp, windows_of
 from .config import HearConfig, spectrogram_frames
 from .model import HEAR
 
-# %% ../nbs/24_reliability.ipynb #2d44e887
+# %% ../nbs/24_reliability.ipynb #92938fb7
 def draw_clips(
     lengths: list[int],     # samples of each clip
     loudness: float,        # of the noise, as a power of ten
@@ -46,7 +46,7 @@ def check_frontend(
             assert (a[0] - b[i, :, :n]).abs().max() <= exact * max(1., a.abs().max().item())
             assert not b[i, :, n:].any()
 
-# %% ../nbs/24_reliability.ipynb #267ed821
+# %% ../nbs/24_reliability.ipynb #1db438f4
 @torch.no_grad()
 def check_model(
     model: HEAR,
@@ -77,7 +77,7 @@ def check_windows(
     assert (again - x).abs().max() <= 1e-5
     assert all(len(set(i[m].tolist())) == int(m.sum()) for i, m in zip(w.index, w.mask))
 
-# %% ../nbs/24_reliability.ipynb #1e3c2668
+# %% ../nbs/24_reliability.ipynb #a78c08aa
 def check_mask(
     lengths: list[int],  # frames of each clip
     fraction: float,     # hidden, 0 to 1
@@ -108,7 +108,7 @@ def check_quantizer(
     best = quantizer.out(quantizer.vectors[logits.argmax(-1)])
     assert (quantizer.eval()(logits) - best).abs().max() <= 1e-5 * max(1., best.abs().max().item())
 
-# %% ../nbs/24_reliability.ipynb #77a084bb
+# %% ../nbs/24_reliability.ipynb #c2657f95
 FORMATS = [('WAV', 'PCM_16'), ('WAV', 'FLOAT'), ('FLAC', 'PCM_16'), ('OGG', 'VORBIS'), ('OGG', 'OPUS'), ('MP3', 'MPEG_LAYER_III'),
            ('AIFF', 'PCM_16'), ('AU', 'PCM_16'), ('CAF', 'PCM_16'), ('W64', 'PCM_24')]
 NAMES = ['new\nline', '<img src=x onerror=alert(1)>', "quo'te\"s", '%s{0}', 'ünï çødé', ' ', '-rf', 'a' * 200, '\x1b[31m', '..wav']
@@ -120,11 +120,12 @@ def damage(
     "Returns what was done, and the damaged bytes."
     kind = str(rng.choice(['bits', 'cut', 'header', 'overwritten', 'inserted', 'zeros', 'spliced', 'random', 'text', 'empty']))
     raw = np.frombuffer(data, np.uint8).copy()
+    new = rng.integers(0, 256, rng.integers(1, 8), dtype=np.uint8)
     some, at = lambda n: rng.integers(0, 256, n, dtype=np.uint8), int(rng.integers(1, len(raw)))
     if kind == 'bits':
         for i in rng.integers(0, len(raw), rng.integers(1, 20)): raw[i] ^= 1 << rng.integers(8)
     elif kind == 'cut': raw = raw[:at]
-    elif kind == 'header': raw[(i := rng.integers(0, min(100, len(raw)), rng.integers(1, 8)))] = some(len(i))
+    elif kind == 'header': raw[rng.integers(0, min(100, len(raw)), len(new))] = new
     elif kind == 'overwritten': raw[at:at + 64] = some(len(raw[at:at + 64]))
     elif kind == 'inserted': raw = np.concatenate([raw[:at], some(rng.integers(1, 99)), raw[at:]])
     elif kind == 'zeros': raw[at:] = 0
@@ -133,7 +134,7 @@ def damage(
     elif kind == 'text': return kind, b'<html>404 not found</html>\\n' * int(rng.integers(1, 50))
     return kind, b'' if kind == 'empty' else raw.tobytes()
 
-# %% ../nbs/24_reliability.ipynb #37902fb1
+# %% ../nbs/24_reliability.ipynb #6e9b20da
 def originals(seed: int) -> list[tuple[str, bytes]]:
     "Returns short recordings, good ones, as (ending, bytes)."
     import io
@@ -160,7 +161,7 @@ def oddity(
     elif kind == 'link': path.symlink_to('.')
     return kind
 
-# %% ../nbs/24_reliability.ipynb #3e34ec48
+# %% ../nbs/24_reliability.ipynb #8d001bd2
 def fuzz(
     files: int,    # to be tried
     seed: int,     # the same seed makes the same files
