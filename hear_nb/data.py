@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Dataset', 'bundled', 'from_csv', 'from_folder', 'open_dataset', 'Order', 'Draws', 'collate']
 
-# %% ../nbs/02_data.ipynb #cbd2a508
-from dataclasses import dataclass, field
+# %% ../nbs/02_data.ipynb #80ca1892
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from . import audio
 from .config import HOP, SAMPLE_RATE, STACK
 
-# %% ../nbs/02_data.ipynb #9bd25e90
+# %% ../nbs/02_data.ipynb #ad045f97
 @dataclass
 class Dataset:
     "A table of recordings. Waveforms are decoded when they are asked for, and kept if `cache` is on."
@@ -26,6 +26,8 @@ class Dataset:
     root: Path           # folder of the files
     tasks: dict[str, str] = field(default_factory=dict)  # a task's name (a column) -> which rows take part, as a pandas query
     cache: bool = True   # keep decoded waveforms in memory: 1 MB for 16 s of sound
+    folds: str | None = None     # the column whose values are held out in turn, where that is the protocol
+    separator: str | None = None # between the classes of a clip that has several; None: each has one
     memory: dict[str, Tensor] = field(default_factory=dict, repr=False)  # the kept waveforms, shared by subsets
 
     def __len__(self): return len(self.table)
@@ -37,58 +39,88 @@ class Dataset:
         "Returns the waveform of clip `i`, (samples,) at 16 kHz. Raises AudioError."
         file = self.table.file.iloc[i]
         if (x := self.memory.get(file)) is None:
-            x = audio.load(self.root / file)
+            x = self.read(i)
             if self.cache: self.memory[file] = x
         return x
+
+    def read(self, i: int) -> Tensor:
+        "Decodes clip `i`. Where clips are not files, in shards say, a subclass overrides this."
+        return audio.load(self.root / self.table.file.iloc[i])
 
     def where(self,
               rows,  # a boolean per row, or a pandas query
              ) -> 'Dataset':
         "Returns the dataset of these rows, which shares the decoded waveforms."
         table = self.table.query(rows, engine='python') if isinstance(rows, str) else self.table[np.asarray(rows)]
-        return Dataset(table.reset_index(drop=True), self.root, self.tasks, self.cache, self.memory)
+        return replace(self, table=table.reset_index(drop=True))
 
-# %% ../nbs/02_data.ipynb #6b690fb1
+# %% ../nbs/02_data.ipynb #73ead709
 def bundled() -> Dataset:
     "Returns the recordings that ship with the package, with their two tasks, `family` and `language`."
     root = Path(str(files('hear_nb'))) / 'bundled'
     table = pd.read_csv(root / 'sounds.csv', dtype=str, keep_default_na=False)
     return Dataset(table, root, {'family': 'family != "speech"', 'language': 'language != ""'})
 
-# %% ../nbs/02_data.ipynb #84c96523
+# %% ../nbs/02_data.ipynb #797db320
+@patch
+def taking_part(self: Dataset,
+                column: str,  # what is to be predicted
+               ) -> np.ndarray:
+    "Returns which clips have a class in `column`, (clips,) booleans. Raises ValueError."
+    if column not in self.table: raise ValueError(f'no column {column!r}; there are {", ".join(self.table.columns)}')
+    rows = self.table.query(self.tasks.get(column, f'`{column}` == `{column}` and `{column}` != ""'), engine='python').index
+    if not len(rows): raise ValueError(f'column {column!r} is empty')
+    return self.table.index.isin(rows)
+
 @patch
 def task(self: Dataset,
          column: str,                     # what is to be predicted
          names: list[str] | None = None,  # of the classes, if a model knows them already; None: those that occur
         ) -> tuple[Dataset, np.ndarray, list[str]]:
-    "Returns the clips that take part, their classes as numbers, and the classes' names. Raises ValueError."
-    if column not in self.table: raise ValueError(f'no column {column!r}; there are {", ".join(self.table.columns)}')
-    part = self.where(self.tasks.get(column, f'`{column}` == `{column}` and `{column}` != ""'))
-    if not len(part): raise ValueError(f'column {column!r} is empty')
+    "Returns the clips that take part, their classes as numbers (or (clips, classes) of 0 and 1), and the classes' names."
+    part = self.where(self.taking_part(column))
     values = part.table[column].astype(str)
-    names = sorted(set(values)) if names is None else names
-    if new := set(values) - set(names): raise ValueError(f'{column}: unknown classes {", ".join(sorted(new))}')
-    return part, values.map(names.index).to_numpy(int), names
+    clips = [v.split(self.separator) if self.separator else [v] for v in values]
+    found = {name for clip in clips for name in clip}
+    names = sorted(found) if names is None else names
+    if new := found - set(names): raise ValueError(f'{column}: unknown classes {", ".join(sorted(new))}')
+    if not self.separator: return part, values.map({n: k for k, n in enumerate(names)}).to_numpy(int), names
+    return part, np.array([[name in clip for name in names] for clip in map(set, clips)], int), names
 
-# %% ../nbs/02_data.ipynb #f1cf547f
+# %% ../nbs/02_data.ipynb #dc7ae89d
+@patch
+def splits(self: Dataset,
+           column: str = 'label',   # keep its proportions, if there is no split yet
+           only: list[str] = (),    # these folds; none: all
+           fraction: float = .25,   # of the recordings, held out if there is no split yet
+           seed: int = 0,
+          ) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    "Returns for each fold its name, and which clips are for training and which are held out, both (clips,) booleans."
+    folds = [(str(f), np.asarray(self.table[self.folds] == f)) for f in sorted(set(self.table[self.folds]))] if self.folds else []
+    if wrong := set(map(str, only)) - {name for name, _ in folds}:
+        raise ValueError(f'no fold {", ".join(sorted(wrong))}; there are {", ".join(name for name, _ in folds) or "none"}')
+    if folds: return [(name, ~test, test) for name, test in folds if not only or name in map(str, only)]
+    if 'split' in self.table: test, spare = (np.asarray(self.table.split == name) for name in ('test', 'valid'))
+    else:
+        from sklearn.model_selection import StratifiedShuffleSplit
+        classes = self.table[column] if column in self.table and not self.separator else np.zeros(len(self))
+        splitter = StratifiedShuffleSplit(1, test_size=fraction, random_state=seed)
+        test, spare = np.isin(np.arange(len(self)), next(splitter.split(classes, classes))[1]), False
+    return [('test', ~test & ~np.asarray(spare), test)]
+
 @patch
 def held_out(self: Dataset,
              column: str = 'label',  # keep its proportions, if there is no split yet
              fraction: float = .25,  # of the recordings, held out if there is no split yet
              seed: int = 0,
             ) -> tuple[Dataset, Dataset]:
-    "Returns the training and the held-out clips: the table's own `split` (train, test) if it has one, a random one otherwise."
-    if 'split' in self.table: test = self.table.split == 'test'
-    else:
-        from sklearn.model_selection import StratifiedShuffleSplit
-        classes = self.table[column] if column in self.table else np.zeros(len(self))
-        splitter = StratifiedShuffleSplit(1, test_size=fraction, random_state=seed)
-        test = np.isin(np.arange(len(self)), next(splitter.split(classes, classes))[1])
-    return self.where(~np.asarray(test)), self.where(test)
+    "Returns the training and the held-out clips of the only split, or of the first fold."
+    _, train, test = self.splits(column, fraction=fraction, seed=seed)[0]
+    return self.where(train), self.where(test)
 
-# %% ../nbs/02_data.ipynb #38c60d54
+# %% ../nbs/02_data.ipynb #fbbf9ebe
 def from_csv(
-    path,  # a CSV with a column `file`, relative to the CSV's folder, and any others
+    path,  # a CSV with a column `file`, relative to the CSV's folder, and any others; `split` or `fold` say who is held out
 ) -> Dataset:
     "Returns the dataset of a CSV. Raises ValueError if there is no column `file`, AudioError for files that are not there."
     path = Path(path)
@@ -96,9 +128,9 @@ def from_csv(
     if 'file' not in table: raise ValueError(f'{path}: no column "file"; there are {", ".join(table.columns)}')
     missing = [f for f in table.file if not (path.parent / f).is_file()]
     if missing: raise audio.AudioError(f'{path}: {len(missing)} files are missing, the first is {missing[0]}')
-    return Dataset(table, path.parent)
+    return Dataset(table, path.parent, folds='fold' if 'fold' in table else None)
 
-# %% ../nbs/02_data.ipynb #53a0c1ad
+# %% ../nbs/02_data.ipynb #92a0ca1f
 def from_folder(
     path,  # a folder of recordings, at any depth
 ) -> Dataset:
@@ -109,15 +141,19 @@ def from_folder(
     if not found: raise audio.AudioError(f'{root}: {"no audio files below it" if root.is_dir() else "no such folder"}')
     return Dataset(pd.DataFrame(dict(file=[str(p) for p in found], label=[p.parent.name for p in found])), root)
 
-# %% ../nbs/02_data.ipynb #7dac8e04
+# %% ../nbs/02_data.ipynb #9c65ec26
 def open_dataset(
-    name,  # 'bundled', a CSV, or a folder
+    name,           # 'bundled', a known dataset's name ('esc10', 'fsdd', ...), a CSV, a folder, or an index of shards
+    root: str = '', # a known dataset's own folder; '': it is downloaded, or found in the cache
 ) -> Dataset:
     "Returns the dataset that `name` stands for. Raises ValueError or AudioError."
+    from hear_nb import datasets
+    if isinstance(name, Dataset): return name
     if str(name) == 'bundled': return bundled()
+    if opened := datasets.known(name, root): return opened
     return from_csv(name) if Path(name).suffix.lower() == '.csv' else from_folder(name)
 
-# %% ../nbs/02_data.ipynb #4877e9c5
+# %% ../nbs/02_data.ipynb #8e17f81a
 class Order(torch.utils.data.Sampler):
     "Yields the batches of steps `start` to `stop`: lists of (index, seed), without end over the epochs."
     def __init__(self,
@@ -143,7 +179,7 @@ class Order(torch.utils.data.Sampler):
                 batch.append((int(order[n % self.clips]), (self.seed, n)))
             yield batch
 
-# %% ../nbs/02_data.ipynb #e73b6811
+# %% ../nbs/02_data.ipynb #aaf43612
 class Draws(torch.utils.data.Dataset):
     "What training draws from a dataset: (waveform, class, seed) for (index, (seed, draw))."
     def __init__(self,
