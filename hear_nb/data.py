@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Dataset', 'bundled', 'from_csv', 'from_folder', 'open_dataset', 'Order', 'Draws', 'collate']
 
-# %% ../nbs/02_data.ipynb #80ca1892
+# %% ../nbs/02_data.ipynb #37fa7c3c
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -18,11 +18,11 @@ from torch import Tensor
 from . import audio
 from .config import HOP, SAMPLE_RATE, STACK
 
-# %% ../nbs/02_data.ipynb #ad045f97
+# %% ../nbs/02_data.ipynb #37bffbf0
 @dataclass
 class Dataset:
     "A table of recordings. Waveforms are decoded when they are asked for, and kept if `cache` is on."
-    table: pd.DataFrame  # one row a clip; the column `file` is relative to `root`
+    table: pd.DataFrame  # one row a clip: `file`, relative to `root`; `start` and `end` in seconds if it is a piece of it
     root: Path           # folder of the files
     tasks: dict[str, str] = field(default_factory=dict)  # a task's name (a column) -> which rows take part, as a pandas query
     cache: bool = True   # keep decoded waveforms in memory: 1 MB for 16 s of sound
@@ -35,33 +35,38 @@ class Dataset:
     @property
     def files(self) -> list[Path]: return [self.root / f for f in self.table.file]
 
-    def __getitem__(self, i: int) -> Tensor:
-        "Returns the waveform of clip `i`, (samples,) at 16 kHz. Raises AudioError."
-        file = self.table.file.iloc[i]
-        if (x := self.memory.get(file)) is None:
-            x = self.read(i)
-            if self.cache: self.memory[file] = x
-        return x
+# %% ../nbs/02_data.ipynb #0e3ef68b
+@patch
+def read(self: Dataset, i: int) -> Tensor:
+    "Decodes clip `i`. Where clips are not files, in shards say, a subclass overrides this. Raises AudioError."
+    x = audio.load(self.root / self.table.file.iloc[i])
+    if 'start' not in self.table or pd.isna(start := self.table.start.iloc[i]): return x
+    return x[round(start * SAMPLE_RATE): round(self.table.end.iloc[i] * SAMPLE_RATE)]
 
-    def read(self, i: int) -> Tensor:
-        "Decodes clip `i`. Where clips are not files, in shards say, a subclass overrides this."
-        return audio.load(self.root / self.table.file.iloc[i])
+@patch
+def __getitem__(self: Dataset, i: int) -> Tensor:
+    "Returns the waveform of clip `i`, (samples,) at 16 kHz. Raises AudioError."
+    if not self.cache: return self.read(i)
+    key = (self.table.file.iloc[i], self.table.start.iloc[i] if 'start' in self.table else None)
+    if (x := self.memory.get(key)) is None: x = self.memory[key] = self.read(i)
+    return x
 
-    def where(self,
-              rows,  # a boolean per row, or a pandas query
-             ) -> 'Dataset':
-        "Returns the dataset of these rows, which shares the decoded waveforms."
-        table = self.table.query(rows, engine='python') if isinstance(rows, str) else self.table[np.asarray(rows)]
-        return replace(self, table=table.reset_index(drop=True))
+@patch
+def where(self: Dataset,
+          rows,  # a boolean per row, or a pandas query
+         ) -> Dataset:
+    "Returns the dataset of these rows, which shares the decoded waveforms."
+    table = self.table.query(rows, engine='python') if isinstance(rows, str) else self.table[np.asarray(rows)]
+    return replace(self, table=table.reset_index(drop=True))
 
-# %% ../nbs/02_data.ipynb #73ead709
+# %% ../nbs/02_data.ipynb #14ad4215
 def bundled() -> Dataset:
     "Returns the recordings that ship with the package, with their two tasks, `family` and `language`."
     root = Path(str(files('hear_nb'))) / 'bundled'
     table = pd.read_csv(root / 'sounds.csv', dtype=str, keep_default_na=False)
     return Dataset(table, root, {'family': 'family != "speech"', 'language': 'language != ""'})
 
-# %% ../nbs/02_data.ipynb #797db320
+# %% ../nbs/02_data.ipynb #07d293e8
 @patch
 def taking_part(self: Dataset,
                 column: str,  # what is to be predicted
@@ -87,7 +92,7 @@ def task(self: Dataset,
     if not self.separator: return part, values.map({n: k for k, n in enumerate(names)}).to_numpy(int), names
     return part, np.array([[name in clip for name in names] for clip in map(set, clips)], int), names
 
-# %% ../nbs/02_data.ipynb #dc7ae89d
+# %% ../nbs/02_data.ipynb #de9657cb
 @patch
 def splits(self: Dataset,
            column: str = 'label',   # keep its proportions, if there is no split yet
@@ -100,7 +105,9 @@ def splits(self: Dataset,
     if wrong := set(map(str, only)) - {name for name, _ in folds}:
         raise ValueError(f'no fold {", ".join(sorted(wrong))}; there are {", ".join(name for name, _ in folds) or "none"}')
     if folds: return [(name, ~test, test) for name, test in folds if not only or name in map(str, only)]
-    if 'split' in self.table: test, spare = (np.asarray(self.table.split == name) for name in ('test', 'valid'))
+    if 'split' in self.table:
+        test, spare = (np.asarray(self.table.split == name) for name in ('test', 'valid'))
+        if not test.any(): raise ValueError('the column `split` says of no clip that it is `test`')
     else:
         from sklearn.model_selection import StratifiedShuffleSplit
         classes = self.table[column] if column in self.table and not self.separator else np.zeros(len(self))
@@ -108,6 +115,7 @@ def splits(self: Dataset,
         test, spare = np.isin(np.arange(len(self)), next(splitter.split(classes, classes))[1]), False
     return [('test', ~test & ~np.asarray(spare), test)]
 
+# %% ../nbs/02_data.ipynb #1187c90f
 @patch
 def held_out(self: Dataset,
              column: str = 'label',  # keep its proportions, if there is no split yet
@@ -118,7 +126,7 @@ def held_out(self: Dataset,
     _, train, test = self.splits(column, fraction=fraction, seed=seed)[0]
     return self.where(train), self.where(test)
 
-# %% ../nbs/02_data.ipynb #fbbf9ebe
+# %% ../nbs/02_data.ipynb #011b4ff8
 def from_csv(
     path,  # a CSV with a column `file`, relative to the CSV's folder, and any others; `split` or `fold` say who is held out
 ) -> Dataset:
@@ -130,7 +138,7 @@ def from_csv(
     if missing: raise audio.AudioError(f'{path}: {len(missing)} files are missing, the first is {missing[0]}')
     return Dataset(table, path.parent, folds='fold' if 'fold' in table else None)
 
-# %% ../nbs/02_data.ipynb #92a0ca1f
+# %% ../nbs/02_data.ipynb #0b45909d
 def from_folder(
     path,  # a folder of recordings, at any depth
 ) -> Dataset:
@@ -141,7 +149,7 @@ def from_folder(
     if not found: raise audio.AudioError(f'{root}: {"no audio files below it" if root.is_dir() else "no such folder"}')
     return Dataset(pd.DataFrame(dict(file=[str(p) for p in found], label=[p.parent.name for p in found])), root)
 
-# %% ../nbs/02_data.ipynb #9c65ec26
+# %% ../nbs/02_data.ipynb #e2dbe8c8
 def open_dataset(
     name,           # 'bundled', a known dataset's name ('esc10', 'fsdd', ...), a CSV, a folder, or an index of shards
     root: str = '', # a known dataset's own folder; '': it is downloaded, or found in the cache
@@ -153,7 +161,7 @@ def open_dataset(
     if opened := datasets.known(name, root): return opened
     return from_csv(name) if Path(name).suffix.lower() == '.csv' else from_folder(name)
 
-# %% ../nbs/02_data.ipynb #8e17f81a
+# %% ../nbs/02_data.ipynb #ffd4d650
 class Order(torch.utils.data.Sampler):
     "Yields the batches of steps `start` to `stop`: lists of (index, seed), without end over the epochs."
     def __init__(self,
@@ -179,7 +187,7 @@ class Order(torch.utils.data.Sampler):
                 batch.append((int(order[n % self.clips]), (self.seed, n)))
             yield batch
 
-# %% ../nbs/02_data.ipynb #aaf43612
+# %% ../nbs/02_data.ipynb #4f6e3e6e
 class Draws(torch.utils.data.Dataset):
     "What training draws from a dataset: (waveform, class, seed) for (index, (seed, draw))."
     def __init__(self,
