@@ -68,9 +68,10 @@ class MaskedAudioModeling(nn.Module):
         return self.predict(self.acoustic(spectra.log_mel, spectra.lengths, hidden)[hidden]), labels[hidden], hidden
 
     def forward(self, waveform: Tensor, lengths: Tensor, seeds: Tensor, **_) -> dict[str, Tensor]:
-        "Returns `loss` (cross-entropy, nats a hidden frame) and `accuracy`."
+        "Returns `loss` (cross-entropy, nats a hidden frame), `accuracy`, and of how many labels these are the mean, `count`."
         logits, target, _ = self.guess(waveform, lengths, seeds)
-        return dict(loss=F.cross_entropy(logits.float().flatten(0, 1), target.flatten()), accuracy=(logits.argmax(-1) == target).float().mean())
+        return dict(loss=F.cross_entropy(logits.float().flatten(0, 1), target.flatten()), accuracy=(logits.argmax(-1) == target).float().mean(),
+                    count=torch.tensor(float(target.numel()), device=target.device))
 
 # %% ../nbs/12_stages.ipynb #ed08d38b
 @torch.no_grad()
@@ -225,7 +226,7 @@ def train_tokenizer(
     stage = TokenizerTraining(AcousticTokenizer(config), teacher)
     fit(stage, Draws(data, cfg.seconds), output, cfg, 'tokenizer', live)
     keep(stage.tokenizer.eval(), Path(output) / 'tokenizer')
-    health = codebook_health(np.concatenate(stage.tokenizer.encode([data[i] for i in range(len(data))])), config.tokenizer.codes)
+    health = codebook_health(np.concatenate(stage.tokenizer.encode([data[i] for i in range(0, len(data), max(1, len(data) // 2000))])), config.tokenizer.codes)
     if health['perplexity'] < config.tokenizer.codes / 20:
         warnings.warn(f'the codebook has collapsed: perplexity {health["perplexity"]:.1f} of {config.tokenizer.codes} codes; '
                       'masked modeling on these tokens will learn little', stacklevel=2)
