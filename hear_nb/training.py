@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from .data import Draws, Order, collate
@@ -72,11 +73,15 @@ class Checkpoints:
         if final.exists(): return
         if accelerator.is_main_process: shutil.rmtree(draft, ignore_errors=True)
         accelerator.wait_for_everyone()
-        accelerator.save_state(str(draft), safe_serialization=True)
-        accelerator.wait_for_everyone()
-        if not accelerator.is_main_process: return
-        (draft / 'run.json').write_text(json.dumps(dict(step=step, **asdict(cfg)), indent=1))
-        os.replace(draft, final)
+        try:
+            accelerator.save_state(str(draft), safe_serialization=True)
+            accelerator.wait_for_everyone()
+            if not accelerator.is_main_process: return
+            (draft / 'run.json').write_text(json.dumps(dict(step=step, **asdict(cfg)), indent=1))
+            os.replace(draft, final)
+        except (OSError, RuntimeError, SafetensorError) as e:  # the disk is full, most often
+            shutil.rmtree(draft, ignore_errors=True)
+            raise OSError(f'{final} could not be written ({e}); the last whole checkpoint is {last.name if (last := self.latest()) else "none"}') from e
         for old in sorted(self.folder.glob('step-*'))[:-1]: shutil.rmtree(old)
 
 # %% ../nbs/11_training.ipynb #be20b128
