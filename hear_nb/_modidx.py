@@ -241,6 +241,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'hear_nb.reliability.check_mask': ('reliability.html#check_mask', 'hear_nb/reliability.py'),
                                      'hear_nb.reliability.check_model': ('reliability.html#check_model', 'hear_nb/reliability.py'),
                                      'hear_nb.reliability.check_quantizer': ('reliability.html#check_quantizer', 'hear_nb/reliability.py'),
+                                     'hear_nb.reliability.check_stream': ('reliability.html#check_stream', 'hear_nb/reliability.py'),
                                      'hear_nb.reliability.check_windows': ('reliability.html#check_windows', 'hear_nb/reliability.py'),
                                      'hear_nb.reliability.damage': ('reliability.html#damage', 'hear_nb/reliability.py'),
                                      'hear_nb.reliability.draw_clips': ('reliability.html#draw_clips', 'hear_nb/reliability.py'),

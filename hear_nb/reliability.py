@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'NAMES', 'draw_clips', 'check_frontend', 'check_model', 'check_windows', 'check_mask', 'check_quantizer',
-           'damage', 'originals', 'oddity', 'fuzz']
+           'check_stream', 'damage', 'originals', 'oddity', 'fuzz']
 
-# %% ../nbs/24_reliability.ipynb #d5004d26
-import os
+# %% ../nbs/24_reliability.ipynb #05b23477
+import itertools, os
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from .acoustic import overlap_add, ramp, windows_of
 from .config import HearConfig, spectrogram_frames
 from .model import HEAR
 
-# %% ../nbs/24_reliability.ipynb #92938fb7
+# %% ../nbs/24_reliability.ipynb #7e5cd869
 def draw_clips(
     lengths: list[int],     # samples of each clip
     loudness: float,        # of the noise, as a power of ten
@@ -46,7 +46,7 @@ def check_frontend(
             assert (a[0] - b[i, :, :n]).abs().max() <= exact * max(1., a.abs().max().item())
             assert not b[i, :, n:].any()
 
-# %% ../nbs/24_reliability.ipynb #1db438f4
+# %% ../nbs/24_reliability.ipynb #c26daf32
 @torch.no_grad()
 def check_model(
     model: HEAR,
@@ -77,7 +77,7 @@ def check_windows(
     assert (again - x).abs().max() <= 1e-5
     assert all(len(set(i[m].tolist())) == int(m.sum()) for i, m in zip(w.index, w.mask))
 
-# %% ../nbs/24_reliability.ipynb #a78c08aa
+# %% ../nbs/24_reliability.ipynb #a2e00be2
 def check_mask(
     lengths: list[int],  # frames of each clip
     fraction: float,     # hidden, 0 to 1
@@ -108,7 +108,31 @@ def check_quantizer(
     best = quantizer.out(quantizer.vectors[logits.argmax(-1)])
     assert (quantizer.eval()(logits) - best).abs().max() <= 1e-5 * max(1., best.abs().max().item())
 
-# %% ../nbs/24_reliability.ipynb #c2657f95
+# %% ../nbs/24_reliability.ipynb #d5a5ca8a
+def check_stream(
+    model: HEAR,
+    samples: int,       # at least 400
+    chunks: list[int],  # samples pushed at once, over and over
+    loudness: float,    # of the noise, as a power of ten
+    seed: int,
+    kind: str = 'noise', # see `draw_clips`
+    exact: float = 1e-5, # largest difference that is put down to rounding
+):
+    "Asserts that a stream that knows the clip's statistics gives the frames of the clip, and one that does not stays finite."
+    from hear_nb.stream import HearStream, statistics
+    (x,) = draw_clips([samples], loudness, seed, kind)
+    with torch.no_grad(): whole = model.hear(x[None]).frames[0].numpy()
+    for known in (statistics(model.frontend, x), None):
+        stream, at, parts = HearStream(model, known), 0, []
+        for n in itertools.cycle(chunks):
+            if at >= samples: break
+            parts.append(stream.push(x[at:at + n]))
+            at += n
+        frames = np.concatenate([*parts, stream.finish()])
+        assert frames.shape == whole.shape and np.isfinite(frames).all() and np.isfinite(stream.clip).all()
+        if known: assert np.abs(frames - whole).max() <= exact * max(1, np.abs(whole).max())
+
+# %% ../nbs/24_reliability.ipynb #d01d4e44
 FORMATS = [('WAV', 'PCM_16'), ('WAV', 'FLOAT'), ('FLAC', 'PCM_16'), ('OGG', 'VORBIS'), ('OGG', 'OPUS'), ('MP3', 'MPEG_LAYER_III'),
            ('AIFF', 'PCM_16'), ('AU', 'PCM_16'), ('CAF', 'PCM_16'), ('W64', 'PCM_24')]
 NAMES = ['new\nline', '<img src=x onerror=alert(1)>', "quo'te\"s", '%s{0}', 'ünï çødé', ' ', '-rf', 'a' * 200, '\x1b[31m', '..wav']
@@ -134,7 +158,7 @@ def damage(
     elif kind == 'text': return kind, b'<html>404 not found</html>\\n' * int(rng.integers(1, 50))
     return kind, b'' if kind == 'empty' else raw.tobytes()
 
-# %% ../nbs/24_reliability.ipynb #6e9b20da
+# %% ../nbs/24_reliability.ipynb #e4876ad2
 def originals(seed: int) -> list[tuple[str, bytes]]:
     "Returns short recordings, good ones, as (ending, bytes)."
     import io
@@ -161,7 +185,7 @@ def oddity(
     elif kind == 'link': path.symlink_to('.')
     return kind
 
-# %% ../nbs/24_reliability.ipynb #8d001bd2
+# %% ../nbs/24_reliability.ipynb #b6d3d98b
 def fuzz(
     files: int,    # to be tried
     seed: int,     # the same seed makes the same files
