@@ -30,6 +30,7 @@ def windows_of(
     stride: int,      # frames from one window to the next
 ) -> Windows:
     "Returns the windows of all clips, one clip after another."
+    if not 0 < stride <= window: raise ValueError(f'windows of {window} frames every {stride}: frames would be left out')
     count = 1 + (lengths - window).clamp(min=0).add(stride - 1).div(stride, rounding_mode='floor')
     clip = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), count)
     nth = torch.arange(len(clip), device=lengths.device) - (count.cumsum(0) - count)[clip]
@@ -44,6 +45,7 @@ def ramp(
     device=None,   # where the result lives
 ) -> Tensor:
     "Returns the (window,) weights of the overlap-add: up over `overlap` frames, one between, down again."
+    if not 0 <= 2 * overlap <= window: raise ValueError(f'overlap {overlap} is more than half of the window of {window} frames')
     up = (.5 - .5 * torch.cos(torch.pi * torch.linspace(0, 1, overlap, device=device))).clamp(min=1e-3)
     return torch.cat([up, torch.ones(window - 2 * overlap, device=device), up.flip(0)])
 

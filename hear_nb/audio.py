@@ -131,6 +131,8 @@ def pad_batch(
     waveforms: list[Tensor],  # each (samples,)
 ) -> tuple[Tensor, Tensor]:
     "Returns the waveforms padded with zeros, (batch, samples), and their lengths, (batch,) int64."
+    shapes = [tuple(w.shape) for w in waveforms]
+    if not shapes or any(len(s) != 1 for s in shapes): raise AudioError(f'expected waveforms, each (samples,), got {shapes or "none"}')
     return (nn.utils.rnn.pad_sequence(list(waveforms), batch_first=True),
             torch.tensor([len(w) for w in waveforms], dtype=torch.int64))
 

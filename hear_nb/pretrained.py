@@ -19,6 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from .config import HearConfig
+
 # %% ../nbs/05_pretrained.ipynb #1c6c98f7
 def shipped() -> dict[str, Path]:
     "Returns the models that ship with the package, name to folder."
@@ -31,6 +33,7 @@ def find(
     **hub_options,  # for `huggingface_hub.snapshot_download`: revision, token, cache_dir, local_files_only, ...
 ) -> Path:
     "Returns the folder that `name` stands for, downloading it if it is a hub id. Raises FileNotFoundError."
+    if not isinstance(name, (str, os.PathLike)) or not str(name): raise TypeError(f'expected the name or the folder of a model, got {name!r}')
     if Path(name).is_dir(): return Path(name)
     if str(name) in shipped(): return shipped()[str(name)]
     if str(name).count('/') != 1 or str(name).startswith(('.', '/', '~')):
@@ -104,6 +107,10 @@ def _results_table(
 class Pretrained(nn.Module, PyTorchModelHubMixin, library_name='hear_nb', tags=['audio', 'hear'], model_card_template=CARD):
     "A module built from a `HearConfig` that can be saved and loaded."
     subfolder = ''  # where in a folder of models this kind lives, if it is not alone there
+
+    def __new__(cls, config=None, *args, **kwargs):
+        if not isinstance(config, HearConfig): raise TypeError(f'{cls.__name__} wants a HearConfig, as HearConfig.tiny(), not {config!r}')
+        return super().__new__(cls, config, *args, **kwargs)
 
     @classmethod
     def from_pretrained(cls,

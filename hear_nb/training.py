@@ -38,6 +38,9 @@ class TrainConfig:
 
     def __post_init__(self):
         if self.steps < 1: raise ValueError(f'{self.steps} steps: at least one is needed')
+        if self.batch_size < 1 or self.accumulate < 1: raise ValueError(f'a batch of {self.batch_size} clips in {self.accumulate} parts: at least one')
+        if not (self.lr > 0 and self.seconds > 0): raise ValueError(f'lr {self.lr} and seconds {self.seconds} must be positive')
+        if self.precision not in ('no', 'bf16', 'fp16'): raise ValueError(f'precision {self.precision!r}: expected no, bf16 or fp16')
         if self.batch_size % self.accumulate: raise ValueError(f'a batch of {self.batch_size} in {self.accumulate} equal parts')
 
 # %% ../nbs/11_training.ipynb #e3bba45d
