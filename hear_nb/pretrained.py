@@ -108,9 +108,10 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name='hear_nb', tags=[
     "A module built from a `HearConfig` that can be saved and loaded."
     subfolder = ''  # where in a folder of models this kind lives, if it is not alone there
 
-    def __new__(cls, config=None, *args, **kwargs):
-        if not isinstance(config, HearConfig): raise TypeError(f'{cls.__name__} wants a HearConfig, as HearConfig.tiny(), not {config!r}')
-        return super().__new__(cls, config, *args, **kwargs)
+    def __new__(cls, *args, **kwargs):
+        for config in args[:1]:  # none where a copy or a pickle is made
+            if not isinstance(config, HearConfig): raise TypeError(f'{cls.__name__} wants a HearConfig, as HearConfig.tiny(), not {config!r}')
+        return super().__new__(cls, *args, **kwargs)
 
     @classmethod
     def from_pretrained(cls,
