@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .audio import length_mask
-from .config import EncoderConfig, N_MELS, STACK
+from .audio import AudioError, eager, length_mask
+from .config import EncoderConfig, HOP, N_MELS, STACK
 from .layers import Layer
 
 # %% ../nbs/04_acoustic.ipynb #ecd9d594
@@ -30,6 +30,7 @@ def windows_of(
     stride: int,      # frames from one window to the next
 ) -> Windows:
     "Returns the windows of all clips, one clip after another."
+    if not 0 < stride <= window: raise ValueError(f'windows of {window} frames every {stride}: frames would be left out')
     count = 1 + (lengths - window).clamp(min=0).add(stride - 1).div(stride, rounding_mode='floor')
     clip = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), count)
     nth = torch.arange(len(clip), device=lengths.device) - (count.cumsum(0) - count)[clip]
@@ -44,6 +45,7 @@ def ramp(
     device=None,   # where the result lives
 ) -> Tensor:
     "Returns the (window,) weights of the overlap-add: up over `overlap` frames, one between, down again."
+    if not 0 <= 2 * overlap <= window: raise ValueError(f'overlap {overlap} is more than half of the window of {window} frames')
     up = (.5 - .5 * torch.cos(torch.pi * torch.linspace(0, 1, overlap, device=device))).clamp(min=1e-3)
     return torch.cat([up, torch.ones(window - 2 * overlap, device=device), up.flip(0)])
 
@@ -108,6 +110,10 @@ class AcousticModel(nn.Module):
                 hidden: Tensor | None = None, # (batch, model frames) True where a frame is to be hidden
                ) -> Tensor:
         "Returns (batch, model frames, width), zero behind each clip's end."
+        if log_mel.ndim != 3 or log_mel.shape[1] != N_MELS or lengths.shape != log_mel.shape[:1]:
+            raise ValueError(f'expected log-mel (batch, {N_MELS}, frames) and lengths (batch,), got {tuple(log_mel.shape)} and {tuple(lengths.shape)}')
+        if eager() and lengths.min() < STACK:
+            raise AudioError(f'clip {int(lengths.argmin())} of the batch is too short for one frame: it needs {(STACK - 1) * HOP} samples')
         x = self.conv(log_mel).relu().mT
         if hidden is not None: x = x.masked_fill(hidden[..., None], 0.)
         return self.transformer(x, lengths // STACK)

@@ -117,7 +117,7 @@ def evaluate(args):
     data, kind = open_dataset(args.data), args.protocol
     tasks = [args.task] if args.task else list(data.tasks) or ['label']
     model = HEAR.from_pretrained(args.model)
-    table = pd.concat([t for task in tasks for t in (ev.evaluate(data, task, kind=kind), ev.evaluate(data, task, model, args.model, kind))])
+    table = pd.concat([t for task in tasks for t in (ev.compare(data, task, kind=kind), ev.compare(data, task, model, args.model, kind))])
     print(table.round(3).to_string(index=False))
     if args.output: Path(args.output).write_text(table.to_json(orient='records', indent=1))
 

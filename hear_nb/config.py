@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SAMPLE_RATE', 'N_FFT', 'WINDOW', 'HOP', 'N_MELS', 'N_BINS', 'STACK', 'FRAME_RATE', 'EPS', 'spectrogram_frames',
-           'model_frames', 'EncoderConfig', 'TokenizerConfig', 'TaskConfig', 'HearConfig']
+           'model_frames', 'check_sizes', 'EncoderConfig', 'TokenizerConfig', 'TaskConfig', 'HearConfig']
 
 # %% ../nbs/00_config.ipynb #d2f5b8e1
 from dataclasses import dataclass, field
@@ -34,6 +34,17 @@ def model_frames(
     return spectrogram_frames(samples) // STACK
 
 # %% ../nbs/00_config.ipynb #43a973f7
+def check_sizes(
+    config,      # a dataclass
+    *names: str, # of fields that must be positive integers
+):
+    "Raises ValueError if a size is none, the heads do not divide the width, or the dropout is no probability."
+    for name in names:
+        if not isinstance(n := getattr(config, name), int) or n < 1:
+            raise ValueError(f'{type(config).__name__}: {name} is {n!r}, expected a positive integer')
+    if 'heads' in names and config.width % config.heads: raise ValueError(f'width {config.width} is not divisible by {config.heads} heads')
+    if not 0 <= getattr(config, 'dropout', 0) < 1: raise ValueError(f'{type(config).__name__}: dropout is {config.dropout}, expected 0 to below 1')
+
 @dataclass
 class EncoderConfig:
     "Sizes of one windowed transformer; the defaults are the published Acoustic Model. Raises ValueError if they do not fit."
@@ -46,7 +57,7 @@ class EncoderConfig:
     dropout: float = 0.1
 
     def __post_init__(self):
-        if self.width % self.heads: raise ValueError(f'width {self.width} is not divisible by {self.heads} heads')
+        check_sizes(self, 'width', 'ffn', 'heads', 'layers', 'window')
         if not 0 <= 2 * self.overlap <= self.window:
             raise ValueError(f'overlap {self.overlap} is more than half of the window of {self.window} frames')
 
@@ -65,6 +76,7 @@ class TokenizerConfig:
 
     def __post_init__(self):
         if isinstance(self.encoder, dict): self.encoder = EncoderConfig(**self.encoder)
+        check_sizes(self, 'codes', 'code_width', 'decoder_layers', 'teacher_width')
 
 # %% ../nbs/00_config.ipynb #b86f0b3d
 @dataclass
@@ -79,6 +91,8 @@ class TaskConfig:
     classes: int = 50
     dropout: float = 0.1
 
+    def __post_init__(self): check_sizes(self, 'width', 'ffn', 'heads', 'positions', 'hidden', 'classes')
+
 # %% ../nbs/00_config.ipynb #389ce144
 @dataclass
 class HearConfig:
@@ -90,7 +104,8 @@ class HearConfig:
 
     def __post_init__(self):
         for name, cls in (('acoustic', EncoderConfig), ('task', TaskConfig), ('tokenizer', TokenizerConfig)):
-            if isinstance(value := getattr(self, name), dict): setattr(self, name, cls(**value))
+            if isinstance(value := getattr(self, name), dict): setattr(self, name, value := cls(**value))
+            if not isinstance(value, cls): raise ValueError(f'{name} is {value!r}, expected {cls.__name__} or its fields as a dict')
         if self.labels is not None and len(self.labels) != self.task.classes:
             raise ValueError(f'{len(self.labels)} labels for {self.task.classes} classes')
 

@@ -61,8 +61,8 @@ def accuracies(
     rows, test = [], sounds.held_out()[1]
     for task in sounds.tasks:
         held, y, _ = test.task(task)
-        rows += [evaluate.evaluate(sounds, task), evaluate.evaluate(sounds, task, models['untrained'], 'untrained + probe'),
-                 evaluate.evaluate(sounds, task, models['model'], 'pre-trained + probe')]
+        rows += [evaluate.compare(sounds, task), evaluate.compare(sounds, task, models['untrained'], 'untrained + probe'),
+                 evaluate.compare(sounds, task, models['model'], 'pre-trained + probe')]
         guess = evaluate.predict(models['tuned'][task], held).argmax(1)
         rows.append(pd.DataFrame([evaluate.score(task, 'fine-tuned', y, guess)]))
     return pd.concat(rows, ignore_index=True)

@@ -14,7 +14,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from . import audio
+from . import audio, stream
 from .acoustic import AcousticModel
 from .config import HOP, HearConfig, SAMPLE_RATE, STACK
 from .layers import plain_relative_attention
@@ -59,8 +59,13 @@ class HEAR(Pretrained):
             ) -> Heard:
         "Returns every stage's output up to the Task Model."
         spectra = self.frontend(waveform, lengths)
-        frames = self.acoustic(spectra.log_mel, spectra.lengths)
-        return Heard(spectra, frames, self.mixture(frames, spectra.power), spectra.lengths // STACK)
+        frames = self.acoustic(spectra.log_mel.to(self.dtype), spectra.lengths)
+        return Heard(spectra, frames, self.mixture(frames, spectra.power.to(self.dtype)), spectra.lengths // STACK)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        "What the model computes in, from the spectra on: `model.bfloat16()` and `model.half()` change it."
+        return self.head.out.weight.dtype
 
     def forward(self,
                 waveform: Tensor,               # (batch, samples) waveform at 16 kHz
@@ -76,18 +81,23 @@ class HEAR(Pretrained):
 def embed(self: HEAR,
           x,                              # a path, a 1-D or (channels, samples) array or tensor, or a list of those
           sample_rate: int | None = None, # Hz; of arrays, where None means 16 kHz
-          batch_size: int = 16,           # clips at once
+          batch_size: int = 16,           # clips at once; one of over half a minute is heard alone, piece by piece
          ) -> Embedding:
     "Returns the clips' and the frames' vectors. Dropout is off whatever mode the model is in. Raises AudioError."
-    clips, frames = [], []
+    clips, frames = [np.zeros((0, 3 * self.config.acoustic.width), np.float32)], []
     with self.evaluating():
-        for waveform, lengths in audio.batches(x, sample_rate, batch_size):
-            spectra = self.frontend(waveform.to(self.device), lengths.to(self.device))
-            h, n = self.acoustic(spectra.log_mel, spectra.lengths).float(), spectra.lengths // STACK
-            clips.append(pool(h, n).cpu().numpy())
-            frames += [f[:k].cpu().numpy() for f, k in zip(h, n)]
-    width = 3 * self.config.acoustic.width
-    return Embedding(np.concatenate([np.zeros((0, width), np.float32), *clips]), frames, [frame_times(len(f)) for f in frames])
+        for batch in stream.clips(x, sample_rate, batch_size):
+            if isinstance(batch, list):
+                waveform, lengths = audio.pad_batch(batch)
+                spectra = self.frontend(waveform.to(self.device), lengths.to(self.device))
+                h, n = self.acoustic(spectra.log_mel.to(self.dtype), spectra.lengths).float(), spectra.lengths // STACK
+                clips.append(pool(h, n).cpu().numpy())
+                frames += [f[:k].cpu().numpy() for f, k in zip(h, n)]
+            else:
+                clip, h = stream.embed_long(self, batch)
+                clips.append(clip[None])
+                frames.append(h)
+    return Embedding(np.concatenate(clips), frames, [frame_times(len(f)) for f in frames])
 
 # %% ../nbs/08_model.ipynb #539c9238
 def count(

@@ -37,6 +37,7 @@ def random_mask(
 ) -> Tensor:
     "Returns a (batch, frames) mask, True where a frame is hidden: `round(fraction * n)` of a clip's n frames."
     if not 0 <= fraction <= 1: raise ValueError(f'a fraction of {fraction} cannot be hidden')
+    if span < 1 or lengths.max() > frames: raise ValueError(f'spans of {span} in {int(lengths.max())} of {frames} frames: expected at least 1, and no more than there are')
     if seeds is None: seeds = torch.randint(2**62, (len(lengths),))
     mask = np.zeros((len(lengths), frames), bool)
     for row, n, seed in zip(mask, lengths.tolist(), seeds.tolist()):
@@ -70,9 +71,10 @@ class MaskedAudioModeling(nn.Module):
         return self.predict(self.acoustic(spectra.log_mel, spectra.lengths, hidden)[hidden]), labels[hidden], hidden
 
     def forward(self, waveform: Tensor, lengths: Tensor, seeds: Tensor, **_) -> dict[str, Tensor]:
-        "Returns `loss` (cross-entropy, nats a hidden frame) and `accuracy`."
+        "Returns `loss` (cross-entropy, nats a hidden frame), `accuracy`, and of how many labels these are the mean, `count`."
         logits, target, _ = self.guess(waveform, lengths, seeds)
-        return dict(loss=F.cross_entropy(logits.float().flatten(0, 1), target.flatten()), accuracy=(logits.argmax(-1) == target).float().mean())
+        return dict(loss=F.cross_entropy(logits.float().flatten(0, 1), target.flatten()), accuracy=(logits.argmax(-1) == target).float().mean(),
+                    count=torch.tensor(float(target.numel()), device=target.device))
 
 # %% ../nbs/12_stages.ipynb #332ce972
 @torch.no_grad()
@@ -243,7 +245,7 @@ def train_tokenizer(
     stage = TokenizerTraining(AcousticTokenizer(config), teacher)
     fit(stage, Draws(data, cfg.seconds), output, cfg, 'tokenizer', live)
     for part in (stage.tokenizer, stage.token_decoder): keep(part.eval(), Path(output) / part.subfolder)
-    health = codebook_health(np.concatenate(stage.tokenizer.encode([data[i] for i in range(len(data))])), config.tokenizer.codes)
+    health = codebook_health(np.concatenate(stage.tokenizer.encode([data[i] for i in range(0, len(data), max(1, len(data) // 2000))])), config.tokenizer.codes)
     if health['perplexity'] < config.tokenizer.codes / 20:
         warnings.warn(f'the codebook has collapsed: perplexity {health["perplexity"]:.1f} of {config.tokenizer.codes} codes; '
                       'masked modeling on these tokens will learn little', stacklevel=2)

@@ -46,6 +46,7 @@ class TaskModel(nn.Module):
                 lengths: Tensor,  # (batch,) valid frames
                ) -> Tensor:
         "Returns (batch, frames, width), zero behind each clip's end."
+        if x.shape[1] > self.positions.shape[1]: raise ValueError(f'{x.shape[1]} frames for {self.positions.shape[1]} positions: see `understand`')
         mask = length_mask(lengths, x.shape[1])
         y = self.layer(x + self.positions[:, :x.shape[1]], src_key_padding_mask=~mask)
         return y * mask[..., None]

@@ -6,7 +6,7 @@
 __all__ = ['TrainConfig', 'schedule', 'Checkpoints', 'resume', 'History', 'interruptible', 'Interrupted', 'prepare', 'fit',
            'update']
 
-# %% ../nbs/11_training.ipynb #c3dc5983
+# %% ../nbs/11_training.ipynb #c7843d0f
 import csv, json, math, os, shutil, signal, threading
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from .data import Draws, Order, collate
 
-# %% ../nbs/11_training.ipynb #f9570d9d
+# %% ../nbs/11_training.ipynb #1c9f17fc
 @dataclass
 class TrainConfig:
     "Settings of a run. They are stored with it: a run can only be resumed with the settings it was started with."
@@ -37,9 +38,12 @@ class TrainConfig:
 
     def __post_init__(self):
         if self.steps < 1: raise ValueError(f'{self.steps} steps: at least one is needed')
+        if self.batch_size < 1 or self.accumulate < 1: raise ValueError(f'a batch of {self.batch_size} clips in {self.accumulate} parts: at least one')
+        if not (self.lr > 0 and self.seconds > 0): raise ValueError(f'lr {self.lr} and seconds {self.seconds} must be positive')
+        if self.precision not in ('no', 'bf16', 'fp16'): raise ValueError(f'precision {self.precision!r}: expected no, bf16 or fp16')
         if self.batch_size % self.accumulate: raise ValueError(f'a batch of {self.batch_size} in {self.accumulate} equal parts')
 
-# %% ../nbs/11_training.ipynb #7d8f3cf2
+# %% ../nbs/11_training.ipynb #e3bba45d
 def schedule(
     step: int,      # steps done
     steps: int,     # steps of the run
@@ -50,7 +54,7 @@ def schedule(
     if step < rise: return (step + 1) / rise
     return .5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
-# %% ../nbs/11_training.ipynb #3e71ff65
+# %% ../nbs/11_training.ipynb #e6ef5dcb
 class Checkpoints:
     "The checkpoints of a run: the newest complete one is what counts."
     def __init__(self,
@@ -72,14 +76,18 @@ class Checkpoints:
         if final.exists(): return
         if accelerator.is_main_process: shutil.rmtree(draft, ignore_errors=True)
         accelerator.wait_for_everyone()
-        accelerator.save_state(str(draft), safe_serialization=True)
-        accelerator.wait_for_everyone()
-        if not accelerator.is_main_process: return
-        (draft / 'run.json').write_text(json.dumps(dict(step=step, **asdict(cfg)), indent=1))
-        os.replace(draft, final)
+        try:
+            accelerator.save_state(str(draft), safe_serialization=True)
+            accelerator.wait_for_everyone()
+            if not accelerator.is_main_process: return
+            (draft / 'run.json').write_text(json.dumps(dict(step=step, **asdict(cfg)), indent=1))
+            os.replace(draft, final)
+        except (OSError, RuntimeError, SafetensorError) as e:  # the disk is full, most often
+            shutil.rmtree(draft, ignore_errors=True)
+            raise OSError(f'{final} could not be written ({e}); the last whole checkpoint is {last.name if (last := self.latest()) else "none"}') from e
         for old in sorted(self.folder.glob('step-*'))[:-1]: shutil.rmtree(old)
 
-# %% ../nbs/11_training.ipynb #2cf11df5
+# %% ../nbs/11_training.ipynb #be20b128
 def resume(
     accelerator,
     checkpoints: Checkpoints,
@@ -95,7 +103,7 @@ def resume(
     accelerator.load_state(str(last))
     return step
 
-# %% ../nbs/11_training.ipynb #95d6f22d
+# %% ../nbs/11_training.ipynb #1a8ef74f
 class History:
     "The losses of a run, in `history.csv` and in TensorBoard's own files."
     def __init__(self,
@@ -125,7 +133,7 @@ class History:
         "Returns the rows so far."
         return pd.read_csv(self.path)
 
-# %% ../nbs/11_training.ipynb #67da4e6a
+# %% ../nbs/11_training.ipynb #06921185
 @contextmanager
 def interruptible():
     "Yields an event that Ctrl-C sets instead of raising KeyboardInterrupt; a second Ctrl-C does raise."
@@ -141,11 +149,11 @@ def interruptible():
 
 # `tests/test_training.py` presses Ctrl-C on a real process, and kills one.
 
-# %% ../nbs/11_training.ipynb #8f9b1760
+# %% ../nbs/11_training.ipynb #1edff936
 class Interrupted(Exception):
     "Training was stopped by Ctrl-C; a checkpoint is saved."
 
-# %% ../nbs/11_training.ipynb #cb55f0c1
+# %% ../nbs/11_training.ipynb #ea418dd5
 def prepare(
     stage: nn.Module,  # what is trained
     draws: Draws,      # what it is trained on
@@ -157,22 +165,25 @@ def prepare(
     from accelerate.state import AcceleratorState
     from accelerate.utils import DataLoaderConfiguration, set_seed
     AcceleratorState._reset_state()  # a notebook may train twice, with another precision
-    accelerator = Accelerator(mixed_precision=cfg.precision, gradient_accumulation_steps=cfg.accumulate,
+    # without a GPU, Accelerate has to be told so, or several processes would each train alone
+    accelerator = Accelerator(mixed_precision=cfg.precision, gradient_accumulation_steps=cfg.accumulate, cpu=not torch.accelerator.is_available(),
                               dataloader_config=DataLoaderConfiguration(split_batches=True))
+    if (world := int(os.environ.get('WORLD_SIZE', 1))) != accelerator.num_processes:
+        raise RuntimeError(f'{world} processes were started, but training sees {accelerator.num_processes}')
     set_seed(cfg.seed, device_specific=True)
     optimizer = torch.optim.AdamW([p for p in stage.parameters() if p.requires_grad], cfg.lr, weight_decay=cfg.weight_decay)
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: schedule(n, cfg.steps, cfg.warmup))
     stage, optimizer, rate = accelerator.prepare(stage, optimizer, rate)
     step = resume(accelerator, Checkpoints(output), cfg)
-    order = Order(len(draws), cfg.batch_size // cfg.accumulate, cfg.steps * cfg.accumulate, step * cfg.accumulate, cfg.seed)
+    order = Order(len(draws), cfg.batch_size // cfg.accumulate, cfg.steps * cfg.accumulate, step * cfg.accumulate, cfg.seed, draws.blocks)
     # a generator of its own, or starting the loader would draw from the one that was just restored
     loader = torch.utils.data.DataLoader(draws, batch_sampler=order, collate_fn=collate, num_workers=cfg.workers,
                                          generator=torch.Generator().manual_seed(cfg.seed))
     return accelerator, stage, optimizer, rate, accelerator.prepare(loader), step
 
-# %% ../nbs/11_training.ipynb #463e220a
+# %% ../nbs/11_training.ipynb #435f0209
 def fit(
-    stage: nn.Module,           # forward(**batch) -> dict with `loss` and other scalars; `after_step()`, if there, is called
+    stage: nn.Module,           # forward(**batch) -> dict with `loss`, other scalars and maybe `count`; `after_step()`, if there, is called
     draws: Draws,               # what it is trained on
     output,                     # folder of the run: history, checkpoints; an unfinished run in it is resumed
     cfg: TrainConfig,
@@ -185,8 +196,7 @@ def fit(
     main, checkpoints = accelerator.is_main_process, Checkpoints(output)
     history = History(output, step) if main else None
     quiet = {} if main else dict(disable=True)  # one bar, that of the first process
-    bar = tqdm(total=cfg.steps, initial=step, desc=name, mininterval=1, dynamic_ncols=True, **quiet)
-    with interruptible() as stop, bar:
+    with interruptible() as stop, tqdm(total=cfg.steps, initial=step, desc=name, mininterval=1, dynamic_ncols=True, **quiet) as bar:
         stage.train()
         rows = []
         for batch in loader:
@@ -195,13 +205,25 @@ def fit(
             step, row, rows = step + 1, {k: sum(r[k] for r in rows) / len(rows) for k in rows[0]}, []
             if main: history.add(step, row); bar.update(); bar.set_postfix(loss=f'{row["loss"]:.3f}', refresh=False)
             if main and live and (step % 20 == 0 or step == cfg.steps): live(history.table())
-            if step % cfg.save_every == 0 or step == cfg.steps or stop.is_set(): checkpoints.save(accelerator, step, cfg)
-            if stop.is_set() and step < cfg.steps: raise Interrupted(f'stopped and saved at step {step} of {cfg.steps}; '
-                                                                     f'the same call with the output {output} goes on from there')
+            stopped = _stopped(accelerator, stop)
+            if step % cfg.save_every == 0 or step == cfg.steps or stopped: checkpoints.save(accelerator, step, cfg)
+            if stopped and step < cfg.steps: raise Interrupted(f'stopped and saved at step {step} of {cfg.steps}; the same call '
+                                                               f'with the output {output} goes on from there')
     accelerator.free_memory()
     return history.table() if main else None
 
-# %% ../nbs/11_training.ipynb #927554ee
+# %% ../nbs/11_training.ipynb #cfe50860
+def _share(accelerator, count) -> float:
+    "Returns by what this process's mean is to be multiplied so that the processes' average is the mean over the batch."
+    if count is None or accelerator.num_processes == 1: return 1.
+    return (count * accelerator.num_processes / accelerator.reduce(count.clone(), 'sum')).item()
+
+def _stopped(accelerator, event) -> bool:
+    "Returns whether any process was interrupted, so that all save and stop together."
+    if accelerator.num_processes == 1: return event.is_set()
+    return accelerator.reduce(torch.tensor(float(event.is_set()), device=accelerator.device), 'sum').item() > 0
+
+# %% ../nbs/11_training.ipynb #1714025a
 def update(
     accelerator,         # all five from `prepare`
     stage: nn.Module,
@@ -213,12 +235,13 @@ def update(
     "Does one batch: forward, backward and, if its gradients complete a step, the update. Returns what is worth writing down."
     with accelerator.accumulate(stage):
         out = stage(**batch)
-        accelerator.backward(out['loss'])
+        share = _share(accelerator, out.pop('count', None))
+        accelerator.backward(out['loss'] * share)
         if accelerator.sync_gradients: accelerator.clip_grad_norm_(stage.parameters(), cfg.clip)
         lr = rate.get_last_lr()[0]
         optimizer.step(); rate.step(); optimizer.zero_grad()
     inner = accelerator.unwrap_model(stage)
     if accelerator.sync_gradients and hasattr(inner, 'after_step'): inner.after_step()
-    out = accelerator.reduce({k: torch.as_tensor(v, dtype=torch.float32, device=accelerator.device).detach() for k, v in out.items()}, 'mean')
+    out = accelerator.reduce({k: torch.as_tensor(v, dtype=torch.float32, device=accelerator.device).detach() * share for k, v in out.items()}, 'mean')
     if not out['loss'].isfinite(): raise FloatingPointError(f'the loss is {out["loss"].item()}: try a lower learning rate')
     return {**{k: v.item() for k, v in out.items()}, 'lr': lr}

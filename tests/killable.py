@@ -1,0 +1,53 @@
+"""All stages in one process, small, with a checkpoint every step: what the reliability tests kill. Not a test itself.
+
+    python killable.py FOLDER [STEPS]
+
+It says on its output where it is: `writing` before a checkpoint, `step` after it, the name of each stage, `done`.
+"""
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from hear_nb import stages, training
+from hear_nb.config import EncoderConfig, HearConfig, TaskConfig, TokenizerConfig
+from hear_nb.data import bundled
+from hear_nb.model import HEAR
+from hear_nb.pretrained import replacing
+
+CONFIG = HearConfig(EncoderConfig(32, 64, 2, 1), TaskConfig(32, 64, 2, hidden=32), TokenizerConfig(EncoderConfig(32, 64, 2, 1), 32, 8, 1, 32))
+
+
+def say(*words): print(*words, flush=True)
+
+
+def run(output: Path, steps: int):
+    data = bundled().where('family != "speech"')
+    data = data.where(np.arange(len(data)) % 12 == 0)
+    cfg = training.TrainConfig(steps=steps, batch_size=4, seconds=.5, save_every=1)
+    say('teacher')
+    teacher = stages.bootstrap_teacher(data, CONFIG, output / 'teacher', cfg)
+    say('tokenizer')
+    tokenizer = stages.train_tokenizer(data, CONFIG, teacher, output / 'tokenizer', cfg)
+    say('pretrain')
+    model = stages.pretrain(data, CONFIG, tokenizer, output / 'model', cfg)[0]
+    say('finetune')
+    stages.finetune(data, 'family', model, output / 'tuned', cfg)
+    say('embed')
+    tuned = HEAR.from_pretrained(output / 'tuned')
+    clips = [data[i] for i in range(len(data))] * 4
+    with replacing(output / 'clips.npz') as draft: np.savez(draft, clip=tuned.embed(clips, batch_size=4).clip)
+    say('done')
+
+
+if __name__ == '__main__':
+    warnings.simplefilter('ignore')
+    save = training.Checkpoints.save
+    def told(self, accelerator, step, cfg):
+        say('writing')
+        save(self, accelerator, step, cfg)
+        say('step', step)
+    training.Checkpoints.save = told
+    try: run(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 6)
+    except OSError as e: sys.exit(f'error: {e}')
