@@ -146,6 +146,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'hear_nb.layers.diagonal': ('layers.html#diagonal', 'hear_nb/layers.py'),
                                 'hear_nb.layers.keep': ('layers.html#keep', 'hear_nb/layers.py'),
                                 'hear_nb.layers.outside': ('layers.html#outside', 'hear_nb/layers.py'),
+                                'hear_nb.layers.packed': ('layers.html#packed', 'hear_nb/layers.py'),
                                 'hear_nb.layers.plain_relative_attention': ('layers.html#plain_relative_attention', 'hear_nb/layers.py'),
                                 'hear_nb.layers.relative_attention': ('layers.html#relative_attention', 'hear_nb/layers.py'),
                                 'hear_nb.layers.skew': ('layers.html#skew', 'hear_nb/layers.py'),
