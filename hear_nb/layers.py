@@ -6,7 +6,7 @@
 __all__ = ['plain_relative_attention', 'skew', 'unskew', 'skewed_relative_attention', 'blocks', 'diagonal', 'outside', 'keep',
            'Dropout', 'relative_attention', 'RelativeAttention', 'Layer', 'packed']
 
-# %% ../nbs/03_layers.ipynb #a5fff6f8
+# %% ../nbs/03_layers.ipynb #2e54897e
 from contextlib import contextmanager
 
 import torch, torch.nn.functional as F
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .config import EncoderConfig
 
-# %% ../nbs/03_layers.ipynb #a8fdebf5
+# %% ../nbs/03_layers.ipynb #eddec80d
 def plain_relative_attention(
     q: Tensor,       # (batch, heads, frames, d) queries
     k: Tensor,       # (batch, heads, frames, d) keys
@@ -37,7 +37,7 @@ def plain_relative_attention(
     p = F.dropout(logits.softmax(-1), dropout)
     return p @ v + torch.einsum('bhij,ijd->bhid', p, rel_v[distance])
 
-# %% ../nbs/03_layers.ipynb #c438485c
+# %% ../nbs/03_layers.ipynb #b9c1d81d
 def skew(
     x: Tensor,  # (..., L, 2 L) row i holds the distances -L to L - 1
 ) -> Tensor:
@@ -52,7 +52,7 @@ def unskew(
     L = p.shape[-1]
     return F.pad(F.pad(p, (0, L - 1)).flatten(-2), (L, 0)).unflatten(-1, (L, 2 * L))
 
-# %% ../nbs/03_layers.ipynb #aefc3949
+# %% ../nbs/03_layers.ipynb #f4bcd1f2
 def skewed_relative_attention(
     q: Tensor,       # (batch, heads, frames, d) queries
     k: Tensor,       # (batch, heads, frames, d) keys
@@ -73,7 +73,7 @@ def skewed_relative_attention(
     p = F.dropout(logits.softmax(-1), dropout)
     return p @ v + unskew(p) @ rel_v[near]
 
-# %% ../nbs/03_layers.ipynb #b4d8cf53
+# %% ../nbs/03_layers.ipynb #5b9e7e18
 def blocks(
     frames: int,     # queries
     size: int = 64,  # the most in a block
@@ -82,7 +82,7 @@ def blocks(
     count = -(-frames // size)
     return [(frames * n // count, frames * (n + 1) // count) for n in range(count)]
 
-# %% ../nbs/03_layers.ipynb #3ce190e7
+# %% ../nbs/03_layers.ipynb #c2a096f1
 def diagonal(
     x: Tensor,  # (s, heads, L + s - 1) from query i's s - 1 - i th column on stand its L keys
     keys: int,  # L
@@ -101,7 +101,7 @@ def outside(
     diagonal(x, keys).zero_()
     return x
 
-# %% ../nbs/03_layers.ipynb #846f6c2d
+# %% ../nbs/03_layers.ipynb #789cbfcd
 def keep(
     x: Tensor,  # of any shape
     p: float,   # probability that an entry is dropped
@@ -109,15 +109,15 @@ def keep(
     "Returns what to multiply `x` with: 0 with probability p (in steps of 1/65536), 1 / (1 - p) otherwise."
     draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-2**63, None)
     few = round(p * 2**16)
-    kept = draws.view(torch.int16)[:x.numel()].view(x.shape) >= few - 2**15
-    return torch.where(kept, torch.tensor(2**16 / (2**16 - few), dtype=x.dtype), 0)
+    draws = draws.view(torch.int16)[:x.numel()].view(x.shape)
+    return draws.float().ge_(few - 2**15).mul_(2**16 / (2**16 - few)).to(x.dtype)
 
 class Dropout(nn.Dropout):
     "`nn.Dropout`, faster on a CPU."
     def forward(self, x: Tensor) -> Tensor:
         return x * keep(x, self.p) if self.training and self.p and x.device.type == 'cpu' else super().forward(x)
 
-# %% ../nbs/03_layers.ipynb #a8c09d25
+# %% ../nbs/03_layers.ipynb #15890e35
 def _forward(q, k, v, rel_k, rel_v, bias_c, bias_p, mask, dropout, kept=None):
     "Returns (batch, frames, heads, d). Each block's weights, and what `keep` gave for them, are appended to the list `kept`."
     (batch, heads, L, d), half = q.shape, len(rel_k) // 2
@@ -139,7 +139,7 @@ def _forward(q, k, v, rel_k, rel_v, bias_c, bias_p, mask, dropout, kept=None):
             out[n, a:b].transpose(0, 1).baddbmm_(diagonal(p, L), v[n])
     return out
 
-# %% ../nbs/03_layers.ipynb #7cadd225
+# %% ../nbs/03_layers.ipynb #3f813167
 def _backward(grad, kept, q, k, v, rel_k, rel_v, bias_c, bias_p):
     "Returns the gradients of the seven tensors; `grad` is that of the output, (batch, frames, heads, d)."
     (batch, heads, L, d), half, kept = q.shape, len(rel_k) // 2, iter(kept)
@@ -164,7 +164,7 @@ def _backward(grad, kept, q, k, v, rel_k, rel_v, bias_c, bias_p):
     to_c, to_p = to_c / d**.5, to_p / d**.5
     return (to_c + to_p).transpose(1, 2), to_k, to_v, to_rel_k, to_rel_v, to_c.sum((0, 1)), to_p.sum((0, 1))
 
-# %% ../nbs/03_layers.ipynb #b4d1a891
+# %% ../nbs/03_layers.ipynb #07b8ef36
 class _Blocked(torch.autograd.Function):
     @staticmethod
     def forward(ctx, mask, dropout, *tensors):
@@ -194,7 +194,7 @@ def relative_attention(
         return skewed_relative_attention(*tensors, mask, dropout)
     return (_Blocked.apply(mask, dropout, *tensors) if torch.is_grad_enabled() else _forward(*tensors, mask, dropout)).transpose(1, 2)
 
-# %% ../nbs/03_layers.ipynb #406a8e04
+# %% ../nbs/03_layers.ipynb #48158101
 class RelativeAttention(nn.Module):
     "Multi-head self-attention over one window, with relative positions."
     def __init__(self, cfg: EncoderConfig):
@@ -215,7 +215,7 @@ class RelativeAttention(nn.Module):
                                self.dropout if self.training else 0.)
         return self.out(o.transpose(1, 2).flatten(2))
 
-# %% ../nbs/03_layers.ipynb #20e712d9
+# %% ../nbs/03_layers.ipynb #2b887452
 class Layer(nn.Module):
     "One pre-norm transformer layer: relative attention, then a SiLU feed-forward network with a LayerNorm of its own."
     def __init__(self, cfg: EncoderConfig):
@@ -233,7 +233,7 @@ class Layer(nn.Module):
         x = x + self.dropout(self.attention(self.norm1(x), mask))
         return x + self.dropout(self.ffn(self.norm2(x)))
 
-# %% ../nbs/03_layers.ipynb #791775b9
+# %% ../nbs/03_layers.ipynb #b886421b
 @contextmanager
 def packed(
     model: nn.Module,  # used without gradients inside; its weights must not change there
