@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Windows', 'windows_of', 'ramp', 'overlap_add', 'groups', 'WindowedTransformer', 'AcousticModel']
 
-# %% ../nbs/04_acoustic.ipynb #eab627b0
+# %% ../nbs/04_acoustic.ipynb #6bb1d421
 from typing import NamedTuple
 
 import torch
@@ -16,14 +16,14 @@ from .audio import length_mask
 from .config import EncoderConfig, N_MELS, STACK
 from .layers import Layer
 
-# %% ../nbs/04_acoustic.ipynb #02100a64
+# %% ../nbs/04_acoustic.ipynb #2b2678ce
 class Windows(NamedTuple):
     "Which frames each window holds."
     clip: Tensor    # (windows,) the clip it is cut from
     index: Tensor   # (windows, size) the frames it holds, in that clip
     mask: Tensor    # (windows, size) True where that frame exists
 
-# %% ../nbs/04_acoustic.ipynb #61ac7983
+# %% ../nbs/04_acoustic.ipynb #1c4f5bb1
 def windows_of(
     lengths: Tensor,  # (batch,) valid frames of each clip
     frames: int,      # frames of the padded batch
@@ -38,7 +38,7 @@ def windows_of(
     mask = index < lengths[clip, None]
     return Windows(clip, index.clamp(max=frames - 1), mask)
 
-# %% ../nbs/04_acoustic.ipynb #14aff7bf
+# %% ../nbs/04_acoustic.ipynb #64fa8398
 def ramp(
     window: int,   # frames
     overlap: int,  # frames
@@ -48,7 +48,7 @@ def ramp(
     up = (.5 - .5 * torch.cos(torch.pi * torch.linspace(0, 1, overlap, device=device))).clamp(min=1e-3)
     return torch.cat([up, torch.ones(window - 2 * overlap, device=device), up.flip(0)])
 
-# %% ../nbs/04_acoustic.ipynb #14bcd30b
+# %% ../nbs/04_acoustic.ipynb #7709ed74
 def overlap_add(
     y: Tensor,         # (windows, size, width) what was computed in each window
     w: Windows,        # where each window belongs
@@ -63,7 +63,7 @@ def overlap_add(
     norm = weights.new_zeros(batch * frames).index_add(0, flat, weights.flatten())
     return (total / norm.clamp(min=1e-6)[:, None]).unflatten(0, (batch, frames))
 
-# %% ../nbs/04_acoustic.ipynb #ce6f57fc
+# %% ../nbs/04_acoustic.ipynb #63ad1ddd
 def groups(
     sizes: list[int],  # valid frames of each window
     most: int,         # windows in a group
@@ -75,7 +75,7 @@ def groups(
         else: found.append([n])
     return found
 
-# %% ../nbs/04_acoustic.ipynb #844ff256
+# %% ../nbs/04_acoustic.ipynb #2f74ed42
 class WindowedTransformer(nn.Module):
     "A stack of layers that sees `window` frames at once. A clip that fits into one window is not cut."
     def __init__(self, cfg: EncoderConfig):
@@ -100,7 +100,7 @@ class WindowedTransformer(nn.Module):
         for layer in self.layers: x = layer(x, mask)
         return x
 
-# %% ../nbs/04_acoustic.ipynb #798340f2
+# %% ../nbs/04_acoustic.ipynb #422d961f
 @patch
 def apart(self: WindowedTransformer,
           x: Tensor,     # (batch, frames, width)
@@ -113,14 +113,14 @@ def apart(self: WindowedTransformer,
         parts = [self.run(cut(i, mask.shape[1]), mask[i]) for i in torch.arange(len(mask), device=x.device).split(16)]
         return torch.cat(parts) * mask[..., None]
     sizes, y = mask.sum(1).tolist(), x.new_zeros(*mask.shape, x.shape[-1])
-    for group in groups(sizes, 16 if torch.is_grad_enabled() else 2):
+    for group in groups(sizes, 16 if torch.is_grad_enabled() else max(2, torch.get_num_threads())):
         i, n, least = torch.tensor(group), sizes[group[0]], sizes[group[-1]]
         seen = None if n == least else mask[i, :n]
         z = self.run(cut(i, n), seen)
         y[i, :n] = z if seen is None else z * seen[..., None]
     return y
 
-# %% ../nbs/04_acoustic.ipynb #a803a607
+# %% ../nbs/04_acoustic.ipynb #a9a82f8e
 class AcousticModel(nn.Module):
     "Log-mel spectrogram to frames: what is heard, 50 times a second."
     def __init__(self, cfg: EncoderConfig):
