@@ -48,7 +48,8 @@ class TaskModel(nn.Module):
         "Returns (batch, frames, width), zero behind each clip's end."
         if x.shape[1] > self.positions.shape[1]: raise ValueError(f'{x.shape[1]} frames for {self.positions.shape[1]} positions: see `understand`')
         mask = length_mask(lengths, x.shape[1])
-        y = self.layer(x + self.positions[:, :x.shape[1]], src_key_padding_mask=~mask)
+        whole = x.device.type == 'cpu' and not torch.compiler.is_compiling() and bool(mask.all())  # a mask costs time
+        y = self.layer(x + self.positions[:, :x.shape[1]], src_key_padding_mask=None if whole else ~mask)
         return y * mask[..., None]
 
 # %% ../nbs/07_task.ipynb #0521080e
