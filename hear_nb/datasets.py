@@ -7,7 +7,7 @@ __all__ = ['TENSORFLOW', 'CARDS', 'FSDD_SAMPLES', 'COMMANDS', 'AUDIO', 'LOADERS'
            'download', 'unpack', 'cache', 'fetch', 'esc50', 'esc10', 'fsdd', 'samples_digest', 'speech_commands',
            'speech_commands_12', 'voxceleb1', 'audioset', 'HubDataset', 'from_hub', 'known']
 
-# %% ../nbs/25_datasets.ipynb #433319d4
+# %% ../nbs/25_datasets.ipynb #33112ef4
 import os, re, shutil, tarfile, warnings, zipfile
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +21,7 @@ from . import audio
 from .audio import AudioError
 from .data import Dataset
 
-# %% ../nbs/25_datasets.ipynb #af5662ec
+# %% ../nbs/25_datasets.ipynb #e60a3d47
 @dataclass
 class Card:
     "What to know of a collection before one uses it."
@@ -43,7 +43,7 @@ CARDS = dict(
               'https://github.com/Jakobovski/free-spoken-digit-dataset',
               {'https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.zip': None}))
 
-# %% ../nbs/25_datasets.ipynb #6fec992f
+# %% ../nbs/25_datasets.ipynb #5d794093
 CARDS.update(
     speech_commands_v1=Card('Speech Commands v1', 64727, 30, 17.9, 'CC BY 4.0', 'validation_list, testing_list', 'https://arxiv.org/abs/1804.03209',
         {TENSORFLOW + 'speech_commands_v0.01.tar.gz': 'sha256:743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d'}),
@@ -63,7 +63,7 @@ def cards() -> pd.DataFrame:
     table = pd.DataFrame({name: vars(card) for name, card in CARDS.items()}).T.rename_axis('name')
     return table.assign(download=[bool(a) or name == 'esc10' for name, a in table.archives.items()]).drop(columns='archives')
 
-# %% ../nbs/25_datasets.ipynb #38708454
+# %% ../nbs/25_datasets.ipynb #d2cd00e3
 def resuming(
     url: str,
     output_file: str,  # what pooch wants written
@@ -81,11 +81,11 @@ def resuming(
             if r.status_code != 206: have = 0  # this server sends everything again
             size = have + int(r.headers.get('Content-Length', 0))
             with open(part, 'ab' if have else 'wb') as f, tqdm(total=size or None, initial=have, unit='B', unit_scale=True, desc=part.stem) as bar:
-                for block in r.iter_content(2**20): bar.update(f.write(block))
+                for block in r.iter_content(2**16): bar.update(f.write(block))
             if part.stat().st_size < size: raise requests.ConnectionError(f'{url}: {part.stat().st_size} of {size} bytes arrived')
     os.replace(part, output_file)
 
-# %% ../nbs/25_datasets.ipynb #0925f797
+# %% ../nbs/25_datasets.ipynb #be1899fb
 def download(
     url: str,
     checksum: str | None,  # as pooch writes it, 'sha256:...'; None: it is only shown
@@ -102,7 +102,7 @@ def download(
         except requests.RequestException as e:
             if attempt == attempts - 1: raise OSError(f'{url}: {e}; the same call goes on with what has arrived') from e
 
-# %% ../nbs/25_datasets.ipynb #4ff24853
+# %% ../nbs/25_datasets.ipynb #7d3417ac
 def unpack(
     archive: Path,  # a zip, or a tar of any compression
     folder: Path,   # where to; made if it is not there
@@ -121,7 +121,7 @@ def unpack(
     except tarfile.FilterError as e: raise ValueError(f'{archive.name} would write outside its folder: {e}') from e
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as e: raise ValueError(f'{archive.name} cannot be unpacked: {e}') from e
 
-# %% ../nbs/25_datasets.ipynb #c173ad6e
+# %% ../nbs/25_datasets.ipynb #fa54a3b2
 def cache() -> Path:
     "Returns the folder of what was downloaded: the variable HEAR_NB_DATA, or a cache of the user."
     import pooch
@@ -142,7 +142,7 @@ def fetch(
     for url in card.archives: (cache() / 'downloads' / url.rpartition('/')[2]).unlink()
     return folder
 
-# %% ../nbs/25_datasets.ipynb #94aeb598
+# %% ../nbs/25_datasets.ipynb #93c9c856
 def _inside(
     root,         # a folder given by the user; '': none
     name: str,    # of the collection that is fetched then
@@ -154,7 +154,7 @@ def _inside(
         if found := min(folder.glob(pattern), default=None): return found.parents[marker.count('/')]
     raise AudioError(f'{folder}: {"no such folder" if not folder.is_dir() else f"no {marker} in it, as {CARDS[name].title} has"}')
 
-# %% ../nbs/25_datasets.ipynb #885c1baf
+# %% ../nbs/25_datasets.ipynb #f0fe86aa
 def _dataset(
     table: pd.DataFrame,  # with `file`, relative to `root`
     root: Path,
@@ -181,7 +181,7 @@ def esc10(
     "Returns the 10 classes of ESC-50 that make ESC-10. Raises AudioError."
     return esc50(root).where('esc10')
 
-# %% ../nbs/25_datasets.ipynb #db5904fe
+# %% ../nbs/25_datasets.ipynb #8f73e14e
 def fsdd(
     root: str = '',  # folder with `recordings/`; '': it is downloaded
 ) -> Dataset:
@@ -196,7 +196,7 @@ def fsdd(
         raise ValueError(f'{root}: not the samples that were expected; if you trust them, pass this folder as root')
     return data
 
-# %% ../nbs/25_datasets.ipynb #dc8a2ec1
+# %% ../nbs/25_datasets.ipynb #b6b3f77d
 FSDD_SAMPLES = 'c8561bca57f668363317b9a5c554392cae37561fa99077368d9a9f32b9618584'  # of all 3,000
 
 def samples_digest(
@@ -208,7 +208,7 @@ def samples_digest(
     for name, path in sorted((p.name, p) for p in data.files): digest.update(name.encode() + sf.read(path, dtype='int16')[0].tobytes())
     return digest.hexdigest()
 
-# %% ../nbs/25_datasets.ipynb #fcd82a66
+# %% ../nbs/25_datasets.ipynb #a7ebf9de
 COMMANDS = ('yes', 'no', 'up', 'down', 'left', 'right', 'on', 'off', 'stop', 'go')
 
 def _words(root: Path) -> pd.DataFrame:
@@ -219,7 +219,7 @@ def _words(root: Path) -> pd.DataFrame:
     return pd.DataFrame(dict(file=files, label=[f.split('/')[0] for f in files], split=split,
                              speaker=[f.split('/')[1].split('_')[0] for f in files]))
 
-# %% ../nbs/25_datasets.ipynb #1c862c4f
+# %% ../nbs/25_datasets.ipynb #f9e31926
 def speech_commands(
     root: str = '',    # folder with the words' folders and `testing_list.txt`; '': it is downloaded
     version: int = 2,  # 1 or 2; of what is downloaded
@@ -228,7 +228,7 @@ def speech_commands(
     root = _inside(root, f'speech_commands_v{version}', 'testing_list.txt')
     return _dataset(_words(root), root, cache=False)  # decoded, it would take 7 GB
 
-# %% ../nbs/25_datasets.ipynb #a0ff1a5a
+# %% ../nbs/25_datasets.ipynb #e9295052
 def speech_commands_12(
     root: str = '',      # as for `speech_commands`
     version: int = 2,    # 1 or 2; of what is downloaded
@@ -250,7 +250,7 @@ def speech_commands_12(
     elif test_set: raise AudioError(f'{own}: no such folder')
     return Dataset(table, root, cache=False)
 
-# %% ../nbs/25_datasets.ipynb #403ca34d
+# %% ../nbs/25_datasets.ipynb #fbb40f27
 def voxceleb1(
     root: str = '',  # folder with `iden_split.txt` and, at any depth, `id10001/1zcIwhmdeo4/00001.wav` and so on
 ) -> Dataset:
@@ -263,7 +263,7 @@ def voxceleb1(
     return Dataset(pd.DataFrame(dict(file=[found[name] for _, name in listed], label=[name.split('/')[0] for _, name in listed],
                                      split=[('train', 'valid', 'test')[int(k) - 1] for k, _ in listed])), root, cache=False)
 
-# %% ../nbs/25_datasets.ipynb #be947cbe
+# %% ../nbs/25_datasets.ipynb #5fed6f4a
 AUDIO = ('.wav', '.flac', '.ogg', '.opus', '.mp3')
 
 def _segments(path: Path) -> pd.DataFrame:
@@ -271,7 +271,7 @@ def _segments(path: Path) -> pd.DataFrame:
     table = pd.read_csv(path, comment='#', header=None, names=['id', 'start', 'end', 'mids'], skipinitialspace=True, quotechar='"')
     return table.assign(split='test' if path.stem.startswith('eval') else 'train', part=path.stem.removesuffix('_segments'))
 
-# %% ../nbs/25_datasets.ipynb #5912d7aa
+# %% ../nbs/25_datasets.ipynb #4e5fc499
 def audioset(
     root: str = '',  # folder with `*_segments.csv`, `class_labels_indices.csv` and, at any depth, clips whose names hold their ids
 ) -> Dataset:
@@ -288,7 +288,7 @@ def audioset(
     table = pd.DataFrame(dict(file=file, label=label, split=listed.split, part=listed.part))[file.notna()]
     return Dataset(table.reset_index(drop=True), root, cache=False, separator=';')
 
-# %% ../nbs/25_datasets.ipynb #b331cf82
+# %% ../nbs/25_datasets.ipynb #affb0ae9
 @dataclass
 class HubDataset(Dataset):
     "A dataset whose clips come from `rows`, one Hugging Face dataset, undecoded."
@@ -305,7 +305,7 @@ class HubDataset(Dataset):
         except sf.LibsndfileError as e: raise AudioError(f'{file}: not an audio file ({e.error_string})') from e
         return audio.load(x.T, rate, file)
 
-# %% ../nbs/25_datasets.ipynb #a8af4652
+# %% ../nbs/25_datasets.ipynb #314a4e24
 def from_hub(
     name,                   # a name on the hub, or a datasets.Dataset or DatasetDict
     label: str = 'label',   # the column of the classes
@@ -326,7 +326,7 @@ def from_hub(
     if 'test' in set(split): table['split'] = split
     return HubDataset(table, Path(), cache=False, rows=rows, column=column)
 
-# %% ../nbs/25_datasets.ipynb #433e4649
+# %% ../nbs/25_datasets.ipynb #e13c3394
 LOADERS = dict(esc50=esc50, esc10=esc10, fsdd=fsdd, speech_commands_v1=partial(speech_commands, version=1), speech_commands_v2=speech_commands,
                speech_commands_v1_12=partial(speech_commands_12, version=1), speech_commands_v2_12=speech_commands_12,
                voxceleb1=voxceleb1, audioset=audioset)
