@@ -6,7 +6,7 @@
 __all__ = ['SOUNDS', 'write_shard', 'index', 'shard', 'Shards', 'fetch_bytes', 'open_shards', 'found', 'iterate', 'throughput',
            'costs']
 
-# %% ../nbs/26_shards.ipynb #a7a90509
+# %% ../nbs/26_shards.ipynb #4318865e
 import json, os, sys, tarfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +22,7 @@ from .audio import AudioError
 from .config import HearConfig, SAMPLE_RATE
 from .data import Dataset, open_dataset
 
-# %% ../nbs/26_shards.ipynb #29a6b851
+# %% ../nbs/26_shards.ipynb #e45ee06e
 def _flac(
     x: Tensor,  # (samples,) at 16 kHz
 ) -> bytes:
@@ -32,7 +32,7 @@ def _flac(
     sf.write(file, x.clamp(-1, 1 - 2**-15).numpy(), SAMPLE_RATE, format='FLAC', subtype='PCM_16')
     return file.getvalue()
 
-# %% ../nbs/26_shards.ipynb #8db76499
+# %% ../nbs/26_shards.ipynb #77eac874
 def write_shard(
     data: Dataset,
     rows,        # numbers of the clips that go into it
@@ -50,7 +50,7 @@ def write_shard(
     os.replace(draft, path)
     return unusable
 
-# %% ../nbs/26_shards.ipynb #f44df2c8
+# %% ../nbs/26_shards.ipynb #4cd2c195
 SOUNDS = ('flac', 'wav', 'ogg', 'opus', 'mp3')
 
 def index(
@@ -71,7 +71,7 @@ def index(
     if not (rows := [c for c in clips.values() if 'file' in c]): raise AudioError(f'{url}: no clips in it ({", ".join(SOUNDS)})')
     return pd.DataFrame(rows)
 
-# %% ../nbs/26_shards.ipynb #61f29a16
+# %% ../nbs/26_shards.ipynb #4d76b517
 def shard(
     folder: str,             # a folder, a CSV, or a known dataset's name
     output: str = 'shards',  # folder for the shards and their table, shards.csv; an unfinished packing in it is gone on with
@@ -84,7 +84,7 @@ def shard(
     data, output, unusable = open_dataset(folder, root), Path(output), []
     data.cache = False
     output.mkdir(parents=True, exist_ok=True)
-    asked = dict(folder=str(folder), clips=clips, seed=seed, of=len(data))
+    asked = dict(folder=str(folder), clips=clips, seed=seed, of=len(data), folds=data.folds, separator=data.separator, tasks=data.tasks)
     note = output / 'shard.json'
     if note.exists() and (before := json.loads(note.read_text())) != asked: raise ValueError(f'{output} holds other shards: {before}')
     note.write_text(json.dumps(asked))
@@ -98,7 +98,7 @@ def shard(
     print(f'{len(table)} clips are in {len(paths)} shards, {sum(p.stat().st_size for p in paths) / 2**30:.3g} GB; use them by --data {output}')
     return int(bool(unusable))
 
-# %% ../nbs/26_shards.ipynb #881e6c8c
+# %% ../nbs/26_shards.ipynb #52971057
 @dataclass
 class Shards(Dataset):
     "A dataset whose clips lie in shards."
@@ -121,7 +121,7 @@ class Shards(Dataset):
         except sf.LibsndfileError as e: raise AudioError(f'{name}: not an audio file ({e.error_string})') from e
         return audio.load(x.T, rate, name)
 
-# %% ../nbs/26_shards.ipynb #c6815a05
+# %% ../nbs/26_shards.ipynb #004d0588
 def fetch_bytes(
     url: str,    # folder of the shards
     shard: str,  # name of one
@@ -142,7 +142,7 @@ def fetch_bytes(
         with open(copy, 'rb') as f: f.seek(start); return f.read(size)
     except (OSError, ValueError) as e: raise AudioError(f'{url}/{shard}: cannot be read ({e})') from e
 
-# %% ../nbs/26_shards.ipynb #2da9bf11
+# %% ../nbs/26_shards.ipynb #6f20f007
 def open_shards(
     url: str,        # a folder with shards.csv, on a disk or anywhere fsspec reads; or shards, 'https://.../shard-{000..499}.tar'
     local: str = '', # folder for copies of shards that are far away; '': clips are read where they are
@@ -150,16 +150,16 @@ def open_shards(
     "Returns the dataset of shards. Raises AudioError."
     import fsspec
     from braceexpand import braceexpand
-    url = str(url).removesuffix('/shards.csv').rstrip('/')
+    known, url = {}, str(url).removesuffix('/shards.csv').rstrip('/')
     if url.endswith('.tar'):
         table = pd.concat([index(one) for one in braceexpand(url)], ignore_index=True).astype(str)
         url = url.rpartition('/')[0]
     else:
         try:
             with fsspec.open(f'{url}/shards.csv', 'rt') as f: table = pd.read_csv(f, dtype=str, keep_default_na=False)
+            with fsspec.open(f'{url}/shard.json', 'rt') as f: known = {k: v for k, v in json.load(f).items() if k in ('folds', 'separator', 'tasks')}
         except OSError as e: raise AudioError(f'{url}/shards.csv: cannot be read ({e}); without a table, name the shards themselves') from e
-    separator = ';' if 'label' in table and table.label.str.contains(';', regex=False).any() else None
-    return Shards(table, Path(url), folds='fold' if 'fold' in table else None, separator=separator, cache=False, url=url, local=str(local))
+    return Shards(table, Path(url), cache=False, url=url, local=str(local), **known)
 
 def found(
     name,  # what the user calls a dataset
@@ -168,7 +168,7 @@ def found(
     is_shards = '://' in str(name) or str(name).endswith('.tar') or (Path(name) / 'shards.csv').is_file() or Path(name).name == 'shards.csv'
     return open_shards(name) if is_shards else None
 
-# %% ../nbs/26_shards.ipynb #4896a5e0
+# %% ../nbs/26_shards.ipynb #d9e0bb33
 def iterate(
     data: Dataset,       # recordings
     config: HearConfig,
@@ -192,7 +192,7 @@ def iterate(
         if k < rounds: teacher = stages.AcousticTeacher(model.acoustic)
     return model, pd.DataFrame(rows)
 
-# %% ../nbs/26_shards.ipynb #cd2a2dc1
+# %% ../nbs/26_shards.ipynb #cd382ab3
 def _some(data: Dataset, clips: int = 100) -> Dataset: return data.where(np.arange(len(data)) % max(1, len(data) // clips) == 0)
 
 def _health(tokenizer, data) -> dict:
@@ -207,7 +207,7 @@ def _guessed(stage, data) -> dict:
     from hear_nb.stages import masked_accuracy
     return masked_accuracy(stage, _some(data))
 
-# %% ../nbs/26_shards.ipynb #39bc9d32
+# %% ../nbs/26_shards.ipynb #39aac95a
 def throughput(
     stage,               # a module as `training.fit` trains it
     seconds: float = 6., # length of the clips
@@ -228,7 +228,7 @@ def throughput(
         times.append(time.perf_counter() - start)
     return seconds * batch_size / min(times[1:])
 
-# %% ../nbs/26_shards.ipynb #8bf724e5
+# %% ../nbs/26_shards.ipynb #226cc51e
 def costs(
     speeds: dict[str, float],  # a stage's name -> from `throughput`
     hours: float = 5000.,      # of sound: AudioSet is about 5,000
