@@ -6,7 +6,7 @@
 __all__ = ['PACE', 'RATE', 'INTRODUCTION', 'plan', 'train', 'accuracies', 'facts', 'report', 'shown', 'look', 'demo',
            'peak_memory', 'verdict']
 
-# %% ../nbs/16_demo.ipynb #94294104
+# %% ../nbs/16_demo.ipynb #cd084c14
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from .model import HEAR, count
 from .tokenizer import codebook_health
 from .training import TrainConfig
 
-# %% ../nbs/16_demo.ipynb #38bdea94
+# %% ../nbs/16_demo.ipynb #c620f3cf
 PACE = dict(teacher=60, tokenizer=25, masked=35, tuned=16)  # steps for each minute asked for: measured on 2 cores
 RATE = dict(teacher=3e-3, tokenizer=3e-3, masked=1e-3, tuned=1e-3)  # what starts from something learned is moved gently
 
@@ -33,7 +33,7 @@ def plan(
     settings = {k: replace(common, steps=max(2, round(n * minutes)), lr=RATE[k]) for k, n in PACE.items()}
     return {**settings, 'tuned': replace(settings['tuned'], seconds=2.)}
 
-# %% ../nbs/16_demo.ipynb #86f7e814
+# %% ../nbs/16_demo.ipynb #58a516bc
 def train(
     output: Path,               # folder of the demo
     sounds: data.Dataset,       # to train on
@@ -46,12 +46,13 @@ def train(
     torch.manual_seed(plan['masked'].seed)
     untrained = HEAR(config).eval()
     teacher = stages.bootstrap_teacher(sounds, config, output / 'teacher', plan['teacher'], live=live)
-    tokenizer = stages.train_tokenizer(sounds, config, teacher, output / 'tokenizer', plan['tokenizer'], live=live)
+    tokenizer, decoder = stages.train_tokenizer(sounds, config, teacher, output / 'tokenizer', plan['tokenizer'], live=live)
+    stages.keep(decoder, output / 'model' / decoder.subfolder)
     model, masked = stages.pretrain(sounds, config, tokenizer, output / 'model', plan['masked'], start=teacher.acoustic, live=live)
     tuned = {t: stages.finetune(sounds, t, model, output / f'tuned-{t}', plan['tuned'], live=live) for t in sounds.tasks}
     return dict(untrained=untrained, tokenizer=tokenizer, model=model, masked=masked, tuned=tuned)
 
-# %% ../nbs/16_demo.ipynb #febb3d31
+# %% ../nbs/16_demo.ipynb #00daaca5
 def accuracies(
     sounds: data.Dataset,  # with a split
     models: dict,          # from `train`
@@ -66,7 +67,7 @@ def accuracies(
         rows.append(pd.DataFrame([evaluate.score(task, 'fine-tuned', y, guess)]))
     return pd.concat(rows, ignore_index=True)
 
-# %% ../nbs/16_demo.ipynb #9390d3d4
+# %% ../nbs/16_demo.ipynb #fc1e9277
 def facts(
     output: Path,          # folder of the demo
     sounds: data.Dataset,  # with a split
@@ -87,7 +88,7 @@ def facts(
                          ('hidden tokens guessed right, held-out clips', f'{guessed["accuracy"]:.1%}'),
                          ('always guessing the commonest token', f'{guessed["majority"]:.1%}')], columns=['what', 'measured'])
 
-# %% ../nbs/16_demo.ipynb #16c56a40
+# %% ../nbs/16_demo.ipynb #ea8ccda0
 def report(
     output: Path,           # folder of the demo
     sounds: data.Dataset,   # with a split
@@ -114,7 +115,7 @@ def report(
         show(figures.losses(output / name / 'history.csv'), f'losses-{name}', f'Training of {name}: the loss step by step')
     return page.write(output / 'report.html')
 
-# %% ../nbs/16_demo.ipynb #9467ddad
+# %% ../nbs/16_demo.ipynb #863c1182
 INTRODUCTION = """
 HEAR hears in two steps: an **Acoustic Model** listens to short windows, a light **Task Model** understands the clip. This
 page was written by `hear-nb demo`, which trained one from nothing on the training part of the sounds that come with the
@@ -133,7 +134,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     wide.columns = [f'{t} ({n} clips)' for t, n in table.groupby('task').clips.first().items()]
     return wide.rename_axis(None)
 
-# %% ../nbs/16_demo.ipynb #dc1e2fc9
+# %% ../nbs/16_demo.ipynb #1491fbc1
 def look(
     page,                 # a Report
     show,                 # adds a figure: (axes, name, caption)
@@ -162,7 +163,7 @@ def look(
     for i in np.random.default_rng(0).permutation(len(part))[:10]:
         page.sound(part[i], f'{part.table.file[i]}: {names[guess[i]]}' + ('' if guess[i] == y[i] else f', but it is {names[y[i]]}'))
 
-# %% ../nbs/16_demo.ipynb #f4dfb150
+# %% ../nbs/16_demo.ipynb #604df745
 def demo(
     output='hear-demo',   # folder for weights, histories, figures and the report; an unfinished demo in it is resumed
     minutes: float = 6.,  # that it should take on 2 cores
@@ -184,7 +185,7 @@ def demo(
           'Learn how it works: hear-nb lab')
     return table
 
-# %% ../nbs/16_demo.ipynb #5228fa63
+# %% ../nbs/16_demo.ipynb #5d9cadac
 def peak_memory() -> float:
     "Returns the most memory this process has held, in GB."
     import resource, sys
