@@ -7,8 +7,8 @@ __all__ = ['BASELINES', 'PROTOCOLS', 'RECIPES', 'PUBLISHED', 'probe', 'log_mel_s
            'embed_dataset', 'predict', 'Result', 'mean_average_precision', 'score', 'vectors', 'measure', 'compare',
            'evaluate', 'described', 'recipe']
 
-# %% ../nbs/13_evaluate.ipynb #5453358a
-import json, tempfile
+# %% ../nbs/13_evaluate.ipynb #445a1959
+import hashlib, json, tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from .model import HEAR
 from .task import pool
 from .training import TrainConfig
 
-# %% ../nbs/13_evaluate.ipynb #c7e45ce1
+# %% ../nbs/13_evaluate.ipynb #87fc5a76
 def probe(
     x: np.ndarray,       # (clips, D) vectors to fit on
     y: np.ndarray,       # (clips,) their classes, or (clips, classes) of 0 and 1
@@ -44,7 +44,7 @@ def probe(
     model = make_pipeline(StandardScaler(), one if y.ndim == 1 else many).fit(x, y)
     return model.predict_proba(x_test) if y.ndim == 2 and kind == 'linear' else model.predict(x_test)
 
-# %% ../nbs/13_evaluate.ipynb #179dc090
+# %% ../nbs/13_evaluate.ipynb #0c74bc3c
 def log_mel_statistics(
     data: Dataset,  # clips
 ) -> np.ndarray:
@@ -57,7 +57,7 @@ def log_mel_statistics(
         rows.append(pool(log_mel, torch.tensor([log_mel.shape[1]]))[0])
     return torch.stack(rows).numpy()
 
-# %% ../nbs/13_evaluate.ipynb #05a4b8e1
+# %% ../nbs/13_evaluate.ipynb #20d0f73f
 def interval(
     right: int,  # correct answers
     n: int,      # answers
@@ -67,7 +67,7 @@ def interval(
     ci = binomtest(int(right), int(n)).proportion_ci(.95, method='wilson')
     return float(ci.low), float(ci.high)
 
-# %% ../nbs/13_evaluate.ipynb #20ba6ab8
+# %% ../nbs/13_evaluate.ipynb #e26b9c6e
 def fold_interval(
     values,  # a figure a fold, in [0, 1]; two at least
 ) -> tuple[float, float]:
@@ -76,21 +76,22 @@ def fold_interval(
     half = t.ppf(.975, len(values) - 1) * np.std(values, ddof=1) / len(values)**.5
     return float(max(0, np.mean(values) - half)), float(min(1, np.mean(values) + half))
 
-# %% ../nbs/13_evaluate.ipynb #ffe8554f
+# %% ../nbs/13_evaluate.ipynb #764f46f4
 def embed_dataset(
     model: HEAR,
     data: Dataset,         # clips
     batch_size: int = 16,  # clips at once
 ) -> np.ndarray:
     "Returns (clips, D): each clip's vector, from clips batched by length, so that little is padded."
-    vectors = []
-    for start in range(0, len(data), 1024):  # so that a large collection need not fit into memory
+    from tqdm import tqdm
+    vectors, quiet = [], None if len(data) > 2048 else True  # a bar for people who wait at a terminal
+    for start in tqdm(range(0, len(data), 1024), desc='embedding', unit_scale=1024, disable=quiet):  # a collection need not fit into memory
         clips = [data[i] for i in range(start, min(start + 1024, len(data)))]
         order = np.argsort([len(clip) for clip in clips], kind='stable')
         vectors.append(model.embed([clips[i] for i in order], batch_size=batch_size).clip[np.argsort(order)])
     return np.concatenate(vectors)
 
-# %% ../nbs/13_evaluate.ipynb #100dfc28
+# %% ../nbs/13_evaluate.ipynb #216b4cd6
 @torch.no_grad()
 def predict(
     model: HEAR,
@@ -102,7 +103,7 @@ def predict(
     with model.evaluating():
         return torch.cat([model(x.to(model.device), n.to(model.device)).softmax(-1).cpu() for x, n in batches]).numpy()
 
-# %% ../nbs/13_evaluate.ipynb #770c9941
+# %% ../nbs/13_evaluate.ipynb #751741a3
 @dataclass
 class Result:
     "What a method answered to a task's held-out clips."
@@ -117,7 +118,7 @@ class Result:
     @property
     def measure(self) -> str: return 'accuracy' if self.y.ndim == 1 else 'mAP'
 
-# %% ../nbs/13_evaluate.ipynb #2b501665
+# %% ../nbs/13_evaluate.ipynb #2dc21548
 def mean_average_precision(
     y: np.ndarray,      # (clips, classes) of 0 and 1
     score: np.ndarray,  # (clips, classes) probabilities
@@ -132,7 +133,7 @@ def per_fold(self: Result) -> dict[str, float]:
     figure = (lambda y, p: float((y == p).mean())) if self.y.ndim == 1 else mean_average_precision
     return {name: figure(self.y[self.fold == k], self.predicted[self.fold == k]) for k, name in enumerate(self.folds)}
 
-# %% ../nbs/13_evaluate.ipynb #f9b9521d
+# %% ../nbs/13_evaluate.ipynb #fe6df1e3
 def score(
     task: str,              # its name
     method: str,            # what predicted
@@ -156,7 +157,7 @@ def row(self: Result) -> dict:
     return {'task': self.task, 'method': self.method, self.measure: float(np.mean(values)), 'low': low, 'high': high,
             'clips': n, 'folds': len(values)}
 
-# %% ../nbs/13_evaluate.ipynb #c8907ff5
+# %% ../nbs/13_evaluate.ipynb #51a379d2
 @patch
 def per_class(self: Result) -> pd.DataFrame:
     "Returns a row a class: its held-out clips, then precision, recall and F1, or average precision."
@@ -181,7 +182,7 @@ def as_json(self: Result) -> dict:
     out = dict(self.row(), per_fold=self.per_fold(), per_class=json.loads(self.per_class().to_json(orient='index')))
     return dict(out, confusion=self.confusion().values.tolist()) if self.y.ndim == 1 else out
 
-# %% ../nbs/13_evaluate.ipynb #130d0560
+# %% ../nbs/13_evaluate.ipynb #005b77d7
 BASELINES = ('majority class', 'log-mel statistics')
 
 def vectors(
@@ -192,7 +193,7 @@ def vectors(
     if isinstance(method, HEAR): return embed_dataset(method, data)
     return (log_mel_statistics if method == 'log-mel statistics' else method)(data)
 
-# %% ../nbs/13_evaluate.ipynb #68794c76
+# %% ../nbs/13_evaluate.ipynb #b25a35d9
 def measure(
     data: Dataset,                # with folds, or a split, or it gets one
     column: str,                  # the task
@@ -214,7 +215,7 @@ def measure(
                   np.repeat(np.arange(len(splits)), [test.sum() for *_, test in splits]),
                   np.concatenate([y[test] for *_, test in splits]), predicted)
 
-# %% ../nbs/13_evaluate.ipynb #14cb93ea
+# %% ../nbs/13_evaluate.ipynb #b703f3d5
 def _answers(part, column, y, method, protocol, cfg, output) -> Callable:
     "Returns the function from a fold (its name, its two masks) to what the method answers; the rest is as in `measure`."
     if isinstance(method, str) and method == 'majority class':
@@ -225,7 +226,7 @@ def _answers(part, column, y, method, protocol, cfg, output) -> Callable:
     x = vectors(method, part)  # what cannot be fine-tuned is probed
     return lambda fold, train, test: probe(x[train], y[train], x[test], 'linear' if protocol == 'finetune' else protocol)
 
-# %% ../nbs/13_evaluate.ipynb #3217ff1e
+# %% ../nbs/13_evaluate.ipynb #d3f9f4c7
 def _finetuned(part, column, y, model, cfg, output, fold, train, test) -> np.ndarray:
     "Returns the classes that a model fine-tuned on the fold's training clips gives to its held-out ones. Raises ValueError."
     from hear_nb import stages
@@ -236,7 +237,7 @@ def _finetuned(part, column, y, model, cfg, output, fold, train, test) -> np.nda
     names = part.task(column)[2]
     return np.array([names.index(tuned.config.labels[k]) for k in predict(tuned, part.where(test)).argmax(1)])
 
-# %% ../nbs/13_evaluate.ipynb #4c3275c6
+# %% ../nbs/13_evaluate.ipynb #48bdf051
 def compare(
     data: Dataset,        # with folds, or a split, or it gets one
     column: str,          # the task
@@ -248,9 +249,10 @@ def compare(
     methods = {m: m for m in BASELINES} if model is None else {name: model}
     return pd.DataFrame([measure(data, column, method, name, kind).row() for name, method in methods.items()])
 
-# %% ../nbs/13_evaluate.ipynb #9730419d
+# %% ../nbs/13_evaluate.ipynb #53535ace
 PROTOCOLS = ('linear', 'knn', 'finetune')
 
+# %% ../nbs/13_evaluate.ipynb #e7649cd2
 def evaluate(
     model='hear-tiny',         # a name, a folder, a hub id, or a HEAR
     dataset='bundled',         # 'bundled', a collection's name (esc10, fsdd, ...), a CSV, a folder, shards, or hf:NAME
@@ -270,15 +272,30 @@ def evaluate(
     if protocol not in PROTOCOLS: raise ValueError(f'protocol {protocol!r}: there are {", ".join(PROTOCOLS)}')
     data, cfg = open_dataset(dataset, root), TrainConfig(steps=steps, batch_size=batch_size, lr=lr, seconds=seconds, seed=seed)
     name, runs = model if isinstance(model, str) else 'model', Path(output).with_suffix('') if output else None
-    methods = _methods(HEAR.from_pretrained(model) if isinstance(model, str) else model, name, alone, seed)
-    results = []
+    model = HEAR.from_pretrained(model) if isinstance(model, str) else model
+    methods, results = _methods(model, name, alone, seed), []
+    if runs and protocol == 'finetune': _same_runs(runs, dict(dataset=f'{dataset} {root}'.strip(), weights=_digest(model)))
     for column in [task] if task else list(data.tasks) or ['label']:
-        found = [measure(data, column, m, title, protocol, folds, cfg, runs and runs / column / title.split()[0]) for title, m in methods.items()]
+        found = [measure(data, column, m, title, protocol, folds, cfg, runs and runs / column / ('model' if m is model else 'untrained'))
+                 for title, m in methods.items()]
         print(described(found), end='\n\n')
         results += [dict(dataset=str(dataset), protocol=protocol, **r.as_json()) for r in found]
     if output: Path(output).write_text(json.dumps(results, indent=1))
 
-# %% ../nbs/13_evaluate.ipynb #148c4301
+# %% ../nbs/13_evaluate.ipynb #33795b1c
+def _digest(model: HEAR) -> str:
+    "Returns a checksum of the weights."
+    return hashlib.sha256(b''.join(v.cpu().numpy().tobytes() for v in model.state_dict().values())).hexdigest()[:16]
+
+def _same_runs(folder: Path, what: dict):
+    "Notes of what model and data the runs in a folder are; raises ValueError if they are of others, which must not be gone on with."
+    note = folder / 'runs.json'
+    if note.exists() and (before := json.loads(note.read_text())) != what:
+        raise ValueError(f'{folder} holds runs of another model or dataset ({before}): choose another output')
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(what))
+
+# %% ../nbs/13_evaluate.ipynb #285945e5
 def _methods(model: HEAR, name: str, alone: bool, seed: int) -> dict:
     "Returns what is to be measured, by the name it gets in the table."
     if alone: return {name: model}
@@ -301,7 +318,7 @@ def described(
         parts += ['most often confused', often[often['is'] != often['taken for']].nlargest(10, 'clips').to_string(index=False)]
     return '\n\n'.join(parts)
 
-# %% ../nbs/13_evaluate.ipynb #f02dd146
+# %% ../nbs/13_evaluate.ipynb #1f8fac9a
 RECIPES = {'ESC-50': dict(dataset='esc50', steps=5000, batch_size=32, lr=5e-4, seconds=5.),
            'GSC v1': dict(dataset='speech_commands_v1_12', steps=20000, batch_size=128, lr=5e-4, seconds=1.),
            'GSC v2': dict(dataset='speech_commands_v2', steps=30000, batch_size=128, lr=5e-4, seconds=1.),
@@ -313,12 +330,13 @@ def recipe(
     model='hear-tiny',         # a name, a folder, a hub id, or a HEAR
     root: str = '',            # the collection's own folder; '': it is downloaded, or found in the cache
     protocol: str = 'finetune',  # as in the paper; 'linear' and 'knn' are quicker
-    output: str = 'recipe.json', # all figures; beside it, in a folder of that name, the runs, which are resumed
+    output: str = '',          # JSON with all figures, and a folder of that name with the runs, which are resumed; '': named after the column
     steps: int = 0,            # of fine-tuning; 0: as many as the recipe says
     alone: bool = False,       # leave out what the model must beat
 ):
     "Measures a model as for a column of the paper's table. Raises ValueError, AudioError."
     if column not in RECIPES: raise ValueError(f'no column {column!r} in the table; there are {", ".join(RECIPES)}')
     settings = dict(RECIPES[column], **(dict(steps=steps) if steps else {}))
+    output = output or f'{settings["dataset"]}.json'
     evaluate(model, root=root, protocol=protocol, output=output, alone=alone, **settings)
     print(f'the paper says of HEAR: {PUBLISHED[column]:.3f}')

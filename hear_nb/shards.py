@@ -6,8 +6,8 @@
 __all__ = ['SOUNDS', 'write_shard', 'index', 'shard', 'Shards', 'fetch_bytes', 'open_shards', 'found', 'iterate', 'throughput',
            'costs']
 
-# %% ../nbs/26_shards.ipynb #b6bf8ee2
-import json, os, sys, tarfile
+# %% ../nbs/26_shards.ipynb #93ef30ea
+import json, os, sys, tarfile, time
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -22,7 +22,7 @@ from .audio import AudioError
 from .config import HearConfig, SAMPLE_RATE
 from .data import Dataset, open_dataset
 
-# %% ../nbs/26_shards.ipynb #f757186c
+# %% ../nbs/26_shards.ipynb #f23e7de9
 def _flac(
     x: Tensor,  # (samples,) at 16 kHz
 ) -> bytes:
@@ -32,7 +32,7 @@ def _flac(
     sf.write(file, x.clamp(-1, 1 - 2**-15).numpy(), SAMPLE_RATE, format='FLAC', subtype='PCM_16')
     return file.getvalue()
 
-# %% ../nbs/26_shards.ipynb #6a28dc72
+# %% ../nbs/26_shards.ipynb #d9ab6b56
 def write_shard(
     data: Dataset,
     rows,        # numbers of the clips that go into it
@@ -50,7 +50,11 @@ def write_shard(
     os.replace(draft, path)
     return unusable
 
-# %% ../nbs/26_shards.ipynb #82ac5b14
+# %% ../nbs/26_shards.ipynb #3e172f81
+def _known(clip: dict) -> dict:
+    "Returns a clip's JSON as columns of a table: several classes, a list, with ';' between them."
+    return {k: ';'.join(map(str, v)) if isinstance(v, list) else v for k, v in clip.items() if k != 'file'}
+
 SOUNDS = ('flac', 'wav', 'ogg', 'opus', 'mp3')
 
 def index(
@@ -64,14 +68,14 @@ def index(
             for member in tar:
                 key, _, ending = member.name.partition('.')
                 clip = clips.setdefault(key, {})
-                if ending == 'json': clip.update({k: v for k, v in json.load(tar.extractfile(member)).items() if k != 'file'})
+                if ending == 'json': clip.update(_known(json.load(tar.extractfile(member))))
                 elif ending == 'cls': clip['label'] = tar.extractfile(member).read().decode()
                 elif ending.lower() in SOUNDS: clip.update(file=member.name, shard=url.rpartition('/')[2], offset=member.offset_data, size=member.size)
     except (tarfile.TarError, OSError) as e: raise AudioError(f'{url}: not a shard ({e})') from e
     if not (rows := [c for c in clips.values() if 'file' in c]): raise AudioError(f'{url}: no clips in it ({", ".join(SOUNDS)})')
     return pd.DataFrame(rows)
 
-# %% ../nbs/26_shards.ipynb #42e4d127
+# %% ../nbs/26_shards.ipynb #27777d53
 def shard(
     folder: str,             # a folder, a CSV, or a known dataset's name
     output: str = 'shards',  # folder for the shards and their table, shards.csv; an unfinished packing in it is gone on with
@@ -84,7 +88,7 @@ def shard(
     data, output, unusable = open_dataset(folder, root), Path(output), []
     data.cache = False
     output.mkdir(parents=True, exist_ok=True)
-    asked = dict(folder=str(folder), clips=clips, seed=seed, of=len(data))
+    asked = dict(folder=str(folder), clips=clips, seed=seed, of=len(data), folds=data.folds, separator=data.separator, tasks=data.tasks)
     note = output / 'shard.json'
     if note.exists() and (before := json.loads(note.read_text())) != asked: raise ValueError(f'{output} holds other shards: {before}')
     note.write_text(json.dumps(asked))
@@ -98,7 +102,7 @@ def shard(
     print(f'{len(table)} clips are in {len(paths)} shards, {sum(p.stat().st_size for p in paths) / 2**30:.3g} GB; use them by --data {output}')
     return int(bool(unusable))
 
-# %% ../nbs/26_shards.ipynb #428558bd
+# %% ../nbs/26_shards.ipynb #a8872680
 @dataclass
 class Shards(Dataset):
     "A dataset whose clips lie in shards."
@@ -121,7 +125,7 @@ class Shards(Dataset):
         except sf.LibsndfileError as e: raise AudioError(f'{name}: not an audio file ({e.error_string})') from e
         return audio.load(x.T, rate, name)
 
-# %% ../nbs/26_shards.ipynb #1162621b
+# %% ../nbs/26_shards.ipynb #15f08753
 def fetch_bytes(
     url: str,    # folder of the shards
     shard: str,  # name of one
@@ -142,24 +146,25 @@ def fetch_bytes(
         with open(copy, 'rb') as f: f.seek(start); return f.read(size)
     except (OSError, ValueError) as e: raise AudioError(f'{url}/{shard}: cannot be read ({e})') from e
 
-# %% ../nbs/26_shards.ipynb #f1728743
+# %% ../nbs/26_shards.ipynb #e0949891
 def open_shards(
     url: str,        # a folder with shards.csv, on a disk or anywhere fsspec reads; or shards, 'https://.../shard-{000..499}.tar'
     local: str = '', # folder for copies of shards that are far away; '': clips are read where they are
+    separator: str | None = None,  # between the classes of a clip of somebody else's shards: ';' if their JSON has lists
 ) -> Shards:
     "Returns the dataset of shards. Raises AudioError."
     import fsspec
     from braceexpand import braceexpand
-    url = str(url).removesuffix('/shards.csv').rstrip('/')
+    known, url = dict(separator=separator), str(url).removesuffix('/shards.csv').rstrip('/')
     if url.endswith('.tar'):
         table = pd.concat([index(one) for one in braceexpand(url)], ignore_index=True).astype(str)
         url = url.rpartition('/')[0]
     else:
         try:
             with fsspec.open(f'{url}/shards.csv', 'rt') as f: table = pd.read_csv(f, dtype=str, keep_default_na=False)
+            with fsspec.open(f'{url}/shard.json', 'rt') as f: known = {k: v for k, v in json.load(f).items() if k in ('folds', 'separator', 'tasks')}
         except OSError as e: raise AudioError(f'{url}/shards.csv: cannot be read ({e}); without a table, name the shards themselves') from e
-    separator = ';' if 'label' in table and table.label.str.contains(';', regex=False).any() else None
-    return Shards(table, Path(url), folds='fold' if 'fold' in table else None, separator=separator, cache=False, url=url, local=str(local))
+    return Shards(table, Path(url), cache=False, url=url, local=str(local), **known)
 
 def found(
     name,  # what the user calls a dataset
@@ -168,7 +173,7 @@ def found(
     is_shards = '://' in str(name) or str(name).endswith('.tar') or (Path(name) / 'shards.csv').is_file() or Path(name).name == 'shards.csv'
     return open_shards(name) if is_shards else None
 
-# %% ../nbs/26_shards.ipynb #f0fd7739
+# %% ../nbs/26_shards.ipynb #3c46e329
 def iterate(
     data: Dataset,       # recordings
     config: HearConfig,
@@ -192,7 +197,7 @@ def iterate(
         if k < rounds: teacher = stages.AcousticTeacher(model.acoustic)
     return model, pd.DataFrame(rows)
 
-# %% ../nbs/26_shards.ipynb #2df8af5e
+# %% ../nbs/26_shards.ipynb #a5e5a2ce
 def _some(data: Dataset, clips: int = 100) -> Dataset: return data.where(np.arange(len(data)) % max(1, len(data) // clips) == 0)
 
 def _health(tokenizer, data) -> dict:
@@ -207,28 +212,28 @@ def _guessed(stage, data) -> dict:
     from hear_nb.stages import masked_accuracy
     return masked_accuracy(stage, _some(data))
 
-# %% ../nbs/26_shards.ipynb #a86640d3
+# %% ../nbs/26_shards.ipynb #871e3203
 def throughput(
     stage,               # a module as `training.fit` trains it
     seconds: float = 6., # length of the clips
     batch_size: int = 8, # clips a step
     steps: int = 3,      # the fastest counts; one more goes before them
     device: str = 'cpu',
+    clock=time.perf_counter, # time.process_time leaves out what other programs take from a CPU
 ) -> float:
     "Returns the seconds of audio that one second of training takes in."
-    import time
     stage = stage.to(device).train()
     optimizer, samples, times = torch.optim.AdamW(p for p in stage.parameters() if p.requires_grad), int(seconds * SAMPLE_RATE), []
     batch = dict(waveform=torch.randn(batch_size, samples, device=device) * .1, lengths=torch.full((batch_size,), samples, device=device),
                  seeds=torch.arange(batch_size, device=device), y=torch.zeros(batch_size, dtype=torch.int64, device=device))
     for _ in range(steps + 1):
-        start = time.perf_counter()
+        start = clock()
         stage(**batch)['loss'].backward(); optimizer.step(); optimizer.zero_grad()
         if 'cuda' in device: torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return seconds * batch_size / min(times[1:])
 
-# %% ../nbs/26_shards.ipynb #dd884195
+# %% ../nbs/26_shards.ipynb #738f8129
 def costs(
     speeds: dict[str, float],  # a stage's name -> from `throughput`
     hours: float = 5000.,      # of sound: AudioSet is about 5,000

@@ -6,7 +6,7 @@
 __all__ = ['TrainConfig', 'schedule', 'Checkpoints', 'resume', 'History', 'interruptible', 'Interrupted', 'prepare', 'fit',
            'update']
 
-# %% ../nbs/11_training.ipynb #c7843d0f
+# %% ../nbs/11_training.ipynb #702e76ac
 import csv, json, math, os, shutil, signal, threading
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ from torch import nn
 
 from .data import Draws, Order, collate
 
-# %% ../nbs/11_training.ipynb #1c9f17fc
+# %% ../nbs/11_training.ipynb #d7d1061f
 @dataclass
 class TrainConfig:
     "Settings of a run. They are stored with it: a run can only be resumed with the settings it was started with."
@@ -43,7 +43,7 @@ class TrainConfig:
         if self.precision not in ('no', 'bf16', 'fp16'): raise ValueError(f'precision {self.precision!r}: expected no, bf16 or fp16')
         if self.batch_size % self.accumulate: raise ValueError(f'a batch of {self.batch_size} in {self.accumulate} equal parts')
 
-# %% ../nbs/11_training.ipynb #e3bba45d
+# %% ../nbs/11_training.ipynb #3c303204
 def schedule(
     step: int,      # steps done
     steps: int,     # steps of the run
@@ -54,7 +54,7 @@ def schedule(
     if step < rise: return (step + 1) / rise
     return .5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
-# %% ../nbs/11_training.ipynb #e6ef5dcb
+# %% ../nbs/11_training.ipynb #5e6d0e27
 class Checkpoints:
     "The checkpoints of a run: the newest complete one is what counts."
     def __init__(self,
@@ -87,7 +87,7 @@ class Checkpoints:
             raise OSError(f'{final} could not be written ({e}); the last whole checkpoint is {last.name if (last := self.latest()) else "none"}') from e
         for old in sorted(self.folder.glob('step-*'))[:-1]: shutil.rmtree(old)
 
-# %% ../nbs/11_training.ipynb #be20b128
+# %% ../nbs/11_training.ipynb #91a31128
 def resume(
     accelerator,
     checkpoints: Checkpoints,
@@ -103,7 +103,7 @@ def resume(
     accelerator.load_state(str(last))
     return step
 
-# %% ../nbs/11_training.ipynb #1a8ef74f
+# %% ../nbs/11_training.ipynb #6f83f419
 class History:
     "The losses of a run, in `history.csv` and in TensorBoard's own files."
     def __init__(self,
@@ -133,7 +133,7 @@ class History:
         "Returns the rows so far."
         return pd.read_csv(self.path)
 
-# %% ../nbs/11_training.ipynb #06921185
+# %% ../nbs/11_training.ipynb #138c31d2
 @contextmanager
 def interruptible():
     "Yields an event that Ctrl-C sets instead of raising KeyboardInterrupt; a second Ctrl-C does raise."
@@ -149,11 +149,11 @@ def interruptible():
 
 # `tests/test_training.py` presses Ctrl-C on a real process, and kills one.
 
-# %% ../nbs/11_training.ipynb #1edff936
+# %% ../nbs/11_training.ipynb #0d0e4685
 class Interrupted(Exception):
     "Training was stopped by Ctrl-C; a checkpoint is saved."
 
-# %% ../nbs/11_training.ipynb #ea418dd5
+# %% ../nbs/11_training.ipynb #83784e35
 def prepare(
     stage: nn.Module,  # what is trained
     draws: Draws,      # what it is trained on
@@ -181,7 +181,7 @@ def prepare(
                                          generator=torch.Generator().manual_seed(cfg.seed))
     return accelerator, stage, optimizer, rate, accelerator.prepare(loader), step
 
-# %% ../nbs/11_training.ipynb #435f0209
+# %% ../nbs/11_training.ipynb #3a972b96
 def fit(
     stage: nn.Module,           # forward(**batch) -> dict with `loss`, other scalars and maybe `count`; `after_step()`, if there, is called
     draws: Draws,               # what it is trained on
@@ -212,7 +212,7 @@ def fit(
     accelerator.free_memory()
     return history.table() if main else None
 
-# %% ../nbs/11_training.ipynb #cfe50860
+# %% ../nbs/11_training.ipynb #01453b1a
 def _share(accelerator, count) -> float:
     "Returns by what this process's mean is to be multiplied so that the processes' average is the mean over the batch."
     if count is None or accelerator.num_processes == 1: return 1.
@@ -223,7 +223,7 @@ def _stopped(accelerator, event) -> bool:
     if accelerator.num_processes == 1: return event.is_set()
     return accelerator.reduce(torch.tensor(float(event.is_set()), device=accelerator.device), 'sum').item() > 0
 
-# %% ../nbs/11_training.ipynb #1714025a
+# %% ../nbs/11_training.ipynb #c1607126
 def update(
     accelerator,         # all five from `prepare`
     stage: nn.Module,

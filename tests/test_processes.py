@@ -7,26 +7,28 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from safetensors.torch import load_file
 
 STEPS, TOLERANCE = 30, 1e-4  # of a loss near 3 nats: what the order of the sums makes of it in 30 steps; 3e-6 is measured
 
-# Stage 2 without dropout, whose noise is each process's own. Clips of other lengths: the processes mask other numbers of frames.
+# Stage 1 or stage 2 without dropout, whose noise is each process's own. Clips of other lengths: the processes mask other numbers of frames.
 SCRIPT = """
 import sys, torch
 from hear_nb import AcousticTokenizer, HearConfig
 from hear_nb.config import EncoderConfig, TaskConfig, TokenizerConfig
 from hear_nb.data import open_dataset
-from hear_nb.stages import pretrain
+from hear_nb.stages import bootstrap_teacher, pretrain, train_tokenizer
 from hear_nb.training import TrainConfig
-shards, output, workers = sys.argv[1:]
+shards, output, stage, workers = sys.argv[1:]
 encoder = EncoderConfig(width=32, ffn=64, layers=1, heads=2, dropout=0.)
 config = HearConfig(encoder, TaskConfig(width=32, ffn=64, hidden=16, heads=2), TokenizerConfig(encoder, codes=32))
+cfg = TrainConfig(steps=%d, batch_size=8, seconds=1., lr=3e-3, save_every=5, workers=int(workers))
 torch.manual_seed(0)
-tokenizer = AcousticTokenizer(config)
-pretrain(open_dataset(shards), config, tokenizer, output, TrainConfig(steps=%d, batch_size=8, seconds=1., save_every=5, workers=int(workers)), span=5)
+if stage == 'pretrain': pretrain(open_dataset(shards), config, AcousticTokenizer(config), output, cfg, span=5)
+else: train_tokenizer(open_dataset(shards), config, bootstrap_teacher(open_dataset(shards), config, output + '/teacher', cfg), output, cfg)
 """ % STEPS
 
 
@@ -35,17 +37,21 @@ def shards(tmp_path_factory):
     from hear_nb.data import bundled
     from hear_nb.shards import shard
     folder = tmp_path_factory.mktemp('shards')
-    (folder / 'stage2.py').write_text(SCRIPT)
+    (folder / 'stage.py').write_text(SCRIPT)
     sounds = bundled().where('split == "train"')
     sounds.table.assign(file=[str(f) for f in sounds.files]).iloc[:60].to_csv(folder / 'few.csv', index=False)
     shard(folder / 'few.csv', folder / 'packed', clips=16)
     return folder
 
 
-def start(shards, output, processes, workers=0):
-    launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(processes)] if processes > 1 else []
-    command = [sys.executable, *launcher, str(shards / 'stage2.py'), str(shards / 'packed'), str(output), str(workers)]
-    return subprocess.Popen(command, env={**os.environ, 'OMP_NUM_THREADS': '1'}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+TORCHRUN = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
+ACCELERATE = ['-m', 'accelerate.commands.launch', '--cpu', '--num_processes', '2', '--num_machines', '1', '--mixed_precision', 'no',
+              '--dynamo_backend', 'no', '--main_process_port', '0']
+
+
+def start(shards, output, processes, workers=0, stage='pretrain', launcher=TORCHRUN):
+    command = [sys.executable, *(launcher if processes > 1 else []), shards / 'stage.py', shards / 'packed', output, stage, workers]
+    return subprocess.Popen([*map(str, command)], env={**os.environ, 'OMP_NUM_THREADS': '1'}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def finish(process):
@@ -55,7 +61,7 @@ def finish(process):
 
 def history(output):
     rows = list(csv.DictReader((output / 'history.csv').read_text().splitlines())) if (output / 'history.csv').exists() else []
-    return [(int(row['step']), float(row['loss']), float(row['accuracy'])) for row in rows]
+    return [(int(row['step']), float(row['loss']), float(row.get('accuracy', 0))) for row in rows]
 
 
 def assert_close(ours, theirs):
@@ -94,3 +100,13 @@ def test_killed_run_goes_on_with_another_number_of_processes(shards, one, tmp_pa
     assert sorted(Path(tmp_path, 'checkpoints').glob('step-*')), 'it was killed before its first checkpoint'
     finish(start(shards, tmp_path, after))
     assert_close(history(tmp_path), history(one))
+
+
+def test_stage_1_on_two_processes(shards, tmp_path):
+    "Its noise is each process's own, so its curve is not one process's; but both learn, together, and one tokenizer comes out."
+    finish(start(shards, tmp_path, 2, stage='tokenizer', launcher=ACCELERATE))
+    for folder in (tmp_path / 'teacher', tmp_path):
+        steps, losses, _ = zip(*history(folder))
+        assert list(steps) == list(range(1, STEPS + 1)) and sum(losses[-5:]) < sum(losses[:5])
+    from hear_nb import AcousticTokenizer
+    assert len(AcousticTokenizer.from_pretrained(tmp_path / 'tokenizer').encode(np.zeros(16_000, np.float32))[0]) == 50
