@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Clip', 'Rejected', 'find_clips', 'read_clip', 'Chunks', 'embed_chunk', 'write_part', 'embed']
 
-# %% ../nbs/20_files.ipynb #20ef9d36
+# %% ../nbs/20_files.ipynb #6fad1c52
 import hashlib, json, os, shutil, sys, tarfile, tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from .model import HEAR
 from .stream import Spool, embed_long, open_clip
 from .training import Interrupted
 
-# %% ../nbs/20_files.ipynb #b9048268
+# %% ../nbs/20_files.ipynb #bf6ec779
 class Clip(NamedTuple):
     "Where a recording lies."
     file: str         # its path, or that of the tar file it is in
@@ -37,7 +37,7 @@ class Rejected(NamedTuple):
     file: str
     reason: str
 
-# %% ../nbs/20_files.ipynb #f5a29c7b
+# %% ../nbs/20_files.ipynb #aaa4bd28
 def _file(path: Path) -> Clip: return Clip(str(path), size=path.stat().st_size if path.is_file() else 0)
 
 def _shard(
@@ -76,7 +76,7 @@ def find_clips(
         except (ValueError, OSError) as e: rejected.append(Rejected(str(path), str(e)))
     return clips, rejected
 
-# %% ../nbs/20_files.ipynb #08642762
+# %% ../nbs/20_files.ipynb #9a4301ad
 def read_clip(
     clip: Clip,
     spool: Path,  # where to decode a long recording to
@@ -112,7 +112,7 @@ class Chunks(torch.utils.data.Dataset):
             else: heard.append((i, x if isinstance(x, Spool) else x.numpy()))  # an array goes through a pipe, not /dev/shm
         return k, sorted(heard, key=lambda pair: len(pair[1])), wrong
 
-# %% ../nbs/20_files.ipynb #0c6388be
+# %% ../nbs/20_files.ipynb #f1d5eeaf
 def embed_chunk(
     model: HEAR,
     heard: list,       # (index, waveform or Spool), sorted by length
@@ -148,7 +148,7 @@ def write_part(
     pq.write_table(pa.table(table, pa.schema(types.items())), temporary := path.with_suffix('.tmp'))
     os.replace(temporary, path)
 
-# %% ../nbs/20_files.ipynb #18816a70
+# %% ../nbs/20_files.ipynb #d7a3f5bb
 def _fingerprint(
     model: HEAR,
     clips: list[Clip],
@@ -171,7 +171,7 @@ def _begin(
     for left in [*folder.glob('*.raw'), *folder.glob('*.tmp')]: left.unlink()
     file.write_text(json.dumps(plan))
 
-# %% ../nbs/20_files.ipynb #b6342073
+# %% ../nbs/20_files.ipynb #0068b923
 def _join(
     parts: list[Path],
     group: int,                 # parts among which the clips' order is to be restored
@@ -206,7 +206,7 @@ def _write_npz(
     frames = {f'frames_{i}': np.stack(f) for i, f in enumerate(table.get('frames', []))}
     with open(path, 'wb') as f: np.savez(f, files=table.file.to_numpy(str), clip=np.stack(table.vector), **frames)
 
-# %% ../nbs/20_files.ipynb #87d87448
+# %% ../nbs/20_files.ipynb #19a6c5ba
 def _run(
     model: HEAR,
     chunks: Chunks,
@@ -229,7 +229,7 @@ def _run(
 
 def _same(x): return x
 
-# %% ../nbs/20_files.ipynb #172ea8cc
+# %% ../nbs/20_files.ipynb #b448a4f0
 def embed(
     paths: list[str],              # files, folders, CSVs with a column `file`, WebDataset shards (.tar)
     model: str = 'hear-tiny',      # a name, a folder or a hub id
