@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PortableFrontend', 'cut', 'join', 'Portable', 'portable_pool', 'exported', 'export']
 
-# %% ../nbs/18_export.ipynb #321f3b78
+# %% ../nbs/18_export.ipynb #bcf67af6
 import tempfile
 from os import PathLike
 from pathlib import Path
@@ -18,7 +18,7 @@ from .audio import length_mask
 from .config import EPS, HOP, N_BINS, N_FFT, STACK, WINDOW
 from .model import HEAR
 
-# %% ../nbs/18_export.ipynb #7736f9c6
+# %% ../nbs/18_export.ipynb #b85c252e
 class PortableFrontend(nn.Module):
     "`audio.Frontend` as matrix products."
     def __init__(self, frontend):
@@ -54,11 +54,13 @@ def _standardise(
 ) -> Tensor:
     "Returns (batch, bands, frames) with mean 0 and deviation 1 over each clip's valid frames."
     count = mask.sum((1, 2), keepdim=True) * x.shape[2]
-    mean = (x * mask).sum((1, 2), keepdim=True) / count
-    std = ((x - mean) * mask).square().sum((1, 2), keepdim=True).div(count).sqrt()
+    # a runtime may add up one number after another: over half a million, float32 would be off by 1e-5
+    def total(y): return y.sum(2, keepdim=True).double().sum(1, keepdim=True)
+    mean = (total(x * mask) / count).float()
+    std = (total(((x - mean) * mask).square()) / count).sqrt().float()
     return ((x - mean) / (std + EPS) * mask).mT
 
-# %% ../nbs/18_export.ipynb #60be65d0
+# %% ../nbs/18_export.ipynb #21570761
 def cut(
     x: Tensor,        # (batch, frames, width)
     lengths: Tensor,  # (batch,) valid frames
@@ -91,7 +93,7 @@ def join(
     y, first, second = y.reshape(batch, windows * size, -1), w[:, here], w[:, before] * late[:, None]
     return (y[:, here] * first + y[:, before] * second) / (first + second).clamp(min=1e-6)
 
-# %% ../nbs/18_export.ipynb #b54f6083
+# %% ../nbs/18_export.ipynb #f25ed832
 class Portable(nn.Module):
     "HEAR with its windows as arithmetic: what `torch.export` and ONNX can hold, for any batch and any length."
     def __init__(self,
@@ -157,7 +159,7 @@ def portable_pool(
     var = ((x - mean[:, None]) * mask).square().sum(1) / (n - 1).clamp(min=1)
     return torch.cat([mean, x.masked_fill(~mask, -torch.inf).amax(1), (1e8 * var + 1).sqrt() / 1e4], -1)
 
-# %% ../nbs/18_export.ipynb #55bcfcf6
+# %% ../nbs/18_export.ipynb #499dfddf
 def exported(
     model: HEAR,
     frontend: bool = True,  # waveforms in; False: spectrograms in
@@ -183,7 +185,7 @@ def exported(
     program.graph_module.recompile()
     return program
 
-# %% ../nbs/18_export.ipynb #eb259e9d
+# %% ../nbs/18_export.ipynb #c431ddab
 def _quantise(
     source: Path,  # float ONNX file
     output: Path,

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LONG', 'Moments', 'Tape', 'Spool', 'Statistics', 'statistics', 'HearStream', 'embed_long', 'open_clip', 'clips']
 
-# %% ../nbs/19_stream.ipynb #0eae1910
+# %% ../nbs/19_stream.ipynb #67536ddf
 import os, tempfile
 from itertools import groupby
 from os import PathLike
@@ -20,7 +20,7 @@ from . import audio
 from .acoustic import overlap_add, ramp, windows_of
 from .config import EPS, HOP, N_FFT, SAMPLE_RATE, STACK, WINDOW, model_frames, spectrogram_frames
 
-# %% ../nbs/19_stream.ipynb #a0e20df0
+# %% ../nbs/19_stream.ipynb #bedffb63
 class Moments:
     "Mean, maximum and deviation of rows that come piece by piece."
     def __init__(self): self.count, self.sum, self.square, self.top = 0, 0., 0., -torch.inf
@@ -48,7 +48,7 @@ class Moments:
         "Returns (3 D,) float32: what `task.pool` makes of all rows."
         return torch.cat([self.mean, self.top, (self.std()**2 + 1e-8).sqrt()]).float().numpy()
 
-# %% ../nbs/19_stream.ipynb #8b4bafa1
+# %% ../nbs/19_stream.ipynb #df95fcc0
 class Tape:
     "The last part of a waveform that arrives piece by piece."
     def __init__(self): self.x, self.start, self.ended = np.zeros(0, np.float32), 0, False  # x[0] is sample `start`
@@ -81,7 +81,7 @@ class Tape:
         drop = min(len(self.x), max(0, frame * HOP - N_FFT // 2 - self.start))
         self.x, self.start = self.x[drop:], self.start + drop
 
-# %% ../nbs/19_stream.ipynb #0a78f8b5
+# %% ../nbs/19_stream.ipynb #230b6e79
 class Spool:
     "A long recording on disk, decoded, averaged and resampled once."
     def __init__(self,
@@ -109,7 +109,7 @@ class Spool:
         self.file.seek(0)
         while piece := self.file.read(4 * size): yield torch.frombuffer(bytearray(piece), dtype=torch.float32)
 
-# %% ../nbs/19_stream.ipynb #f78bbeee
+# %% ../nbs/19_stream.ipynb #7eb7ff76
 class Statistics(NamedTuple):
     "What the frontend takes over a whole clip."
     offset: float  # mean of the waveform
@@ -134,7 +134,7 @@ def statistics(
         tape.forget(done)
     return Statistics(offset.mean.item(), spread.mean.item(), spread.std(correction=0).item())
 
-# %% ../nbs/19_stream.ipynb #13b34320
+# %% ../nbs/19_stream.ipynb #88d333a4
 class HearStream:
     "Frames of a sound while it arrives. `clip` is the vector of all frames so far, `time` the end of the last one in seconds."
     def __init__(self,
@@ -176,7 +176,7 @@ class HearStream:
         self.tape.ended = True
         return self._run()
 
-# %% ../nbs/19_stream.ipynb #ac351ffa
+# %% ../nbs/19_stream.ipynb #7b20a28d
 @patch
 def _ready(self: HearStream):
     "Yields the log-mel spectrogram of each window that can be run, (128, spectrogram frames), standardised."
@@ -208,7 +208,7 @@ def _log_mel(self: HearStream,
     else: raw = self.model.frontend.log_mel(x - s.offset)[0]
     return (raw - s.mean) / (s.std + EPS)
 
-# %% ../nbs/19_stream.ipynb #87151f94
+# %% ../nbs/19_stream.ipynb #a353d985
 @patch
 @torch.no_grad()
 def _run(self: HearStream) -> np.ndarray:
@@ -241,7 +241,7 @@ def _fold(self: HearStream,
     whole = overlap_add(nn.utils.rnn.pad_sequence(y, batch_first=True), w, 1, frames, weights)[0]
     return whole[first: frames if last else frames - cfg.overlap].cpu()
 
-# %% ../nbs/19_stream.ipynb #db84cea0
+# %% ../nbs/19_stream.ipynb #28830373
 def embed_long(
     model,                # a HEAR
     x,                    # (samples,) tensor at 16 kHz, or a Spool
@@ -257,7 +257,7 @@ def embed_long(
     frames[at:] = stream.finish()
     return stream.clip, frames
 
-# %% ../nbs/19_stream.ipynb #267ac830
+# %% ../nbs/19_stream.ipynb #7e0b0215
 LONG = 30 * SAMPLE_RATE  # samples: longer clips are heard piece by piece
 
 def open_clip(
