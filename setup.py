@@ -17,7 +17,7 @@ setup(
     license_expression=cfg["license"], keywords=cfg["keywords"], python_requires=f">={cfg['min_python']}",
     long_description=Path("README.md").read_text(encoding="utf-8"), long_description_content_type="text/markdown",
     install_requires=lines("requirements"),
-    extras_require={"dev": lines("dev_requirements"), "hf": lines("hf_requirements")},
+    extras_require={extra: lines(f"{extra}_requirements") for extra in ["dev", "hf", "onnx"]},
     entry_points={"console_scripts": lines("console_scripts")},
     # The tutorials live beside the other notebooks; installed, they are hear_nb.tutorials.
     packages=find_packages(include=["hear_nb", "hear_nb.*"]) + ["hear_nb.tutorials"],

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['LONG', 'Moments', 'Tape', 'Spool', 'Statistics', 'statistics', 'HearStream', 'embed_long', 'open_clip', 'clips']
 
-# %% ../nbs/19_stream.ipynb #16320144
-import tempfile
+# %% ../nbs/19_stream.ipynb #67536ddf
+import os, tempfile
 from itertools import groupby
 from os import PathLike
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from . import audio
 from .acoustic import overlap_add, ramp, windows_of
 from .config import EPS, HOP, N_FFT, SAMPLE_RATE, STACK, WINDOW, model_frames, spectrogram_frames
 
-# %% ../nbs/19_stream.ipynb #27cf59bf
+# %% ../nbs/19_stream.ipynb #bedffb63
 class Moments:
     "Mean, maximum and deviation of rows that come piece by piece."
     def __init__(self): self.count, self.sum, self.square, self.top = 0, 0., 0., -torch.inf
@@ -48,7 +48,7 @@ class Moments:
         "Returns (3 D,) float32: what `task.pool` makes of all rows."
         return torch.cat([self.mean, self.top, (self.std()**2 + 1e-8).sqrt()]).float().numpy()
 
-# %% ../nbs/19_stream.ipynb #056c272d
+# %% ../nbs/19_stream.ipynb #df95fcc0
 class Tape:
     "The last part of a waveform that arrives piece by piece."
     def __init__(self): self.x, self.start, self.ended = np.zeros(0, np.float32), 0, False  # x[0] is sample `start`
@@ -81,16 +81,24 @@ class Tape:
         drop = min(len(self.x), max(0, frame * HOP - N_FFT // 2 - self.start))
         self.x, self.start = self.x[drop:], self.start + drop
 
-# %% ../nbs/19_stream.ipynb #5492ac48
+# %% ../nbs/19_stream.ipynb #230b6e79
 class Spool:
     "A long recording on disk, decoded, averaged and resampled once."
     def __init__(self,
-                 blocks,  # arrays of samples, as from `audio.read_blocks`
+                 blocks=(),  # arrays of samples, as from `audio.read_blocks`
+                 path=None,  # the file to keep them in, or that has them; None: one that vanishes
                 ):
-        self.file, self.samples = tempfile.TemporaryFile(), 0
-        for x in blocks:
-            self.file.write(x.astype(np.float32).tobytes())
-            self.samples += len(x)
+        self.path, self.file = path, tempfile.TemporaryFile() if path is None else open(path, 'a+b')
+        for x in blocks: self.file.write(x.astype(np.float32).tobytes())
+        self.file.flush()
+        self.samples = self.file.tell() // 4
+
+    def __reduce__(self): return Spool, ((), self.path)  # another process opens the same file
+
+    def remove(self):
+        "Closes the file, and deletes it if it has a path."
+        self.file.close()
+        if self.path is not None: os.remove(self.path)
 
     def __len__(self): return self.samples
 
@@ -101,7 +109,7 @@ class Spool:
         self.file.seek(0)
         while piece := self.file.read(4 * size): yield torch.frombuffer(bytearray(piece), dtype=torch.float32)
 
-# %% ../nbs/19_stream.ipynb #675c5258
+# %% ../nbs/19_stream.ipynb #7eb7ff76
 class Statistics(NamedTuple):
     "What the frontend takes over a whole clip."
     offset: float  # mean of the waveform
@@ -126,7 +134,7 @@ def statistics(
         tape.forget(done)
     return Statistics(offset.mean.item(), spread.mean.item(), spread.std(correction=0).item())
 
-# %% ../nbs/19_stream.ipynb #f86951a5
+# %% ../nbs/19_stream.ipynb #88d333a4
 class HearStream:
     "Frames of a sound while it arrives. `clip` is the vector of all frames so far, `time` the end of the last one in seconds."
     def __init__(self,
@@ -168,7 +176,7 @@ class HearStream:
         self.tape.ended = True
         return self._run()
 
-# %% ../nbs/19_stream.ipynb #6033d116
+# %% ../nbs/19_stream.ipynb #7b20a28d
 @patch
 def _ready(self: HearStream):
     "Yields the log-mel spectrogram of each window that can be run, (128, spectrogram frames), standardised."
@@ -200,7 +208,7 @@ def _log_mel(self: HearStream,
     else: raw = self.model.frontend.log_mel(x - s.offset)[0]
     return (raw - s.mean) / (s.std + EPS)
 
-# %% ../nbs/19_stream.ipynb #0e353b7b
+# %% ../nbs/19_stream.ipynb #a353d985
 @patch
 @torch.no_grad()
 def _run(self: HearStream) -> np.ndarray:
@@ -233,7 +241,7 @@ def _fold(self: HearStream,
     whole = overlap_add(nn.utils.rnn.pad_sequence(y, batch_first=True), w, 1, frames, weights)[0]
     return whole[first: frames if last else frames - cfg.overlap].cpu()
 
-# %% ../nbs/19_stream.ipynb #bbeffd95
+# %% ../nbs/19_stream.ipynb #28830373
 def embed_long(
     model,                # a HEAR
     x,                    # (samples,) tensor at 16 kHz, or a Spool
@@ -249,19 +257,21 @@ def embed_long(
     frames[at:] = stream.finish()
     return stream.clip, frames
 
-# %% ../nbs/19_stream.ipynb #543e0a04
+# %% ../nbs/19_stream.ipynb #7e0b0215
 LONG = 30 * SAMPLE_RATE  # samples: longer clips are heard piece by piece
 
 def open_clip(
     x,                              # a path, or a 1-D or (channels, samples) array or tensor
     sample_rate: int | None = None, # Hz; of an array, where None means 16 kHz
     name: str = 'audio',            # what to call an array in an error
+    spool=None,                     # where to decode a long file to; None: a file that vanishes
 ):
     "Returns the waveform as `audio.load` does, or a Spool if it is a file of more than `LONG`. Raises AudioError."
     if isinstance(x, (str, PathLike)):
         with audio.opened(x) as file: long = file.frames / file.samplerate > LONG / SAMPLE_RATE
-        # a header may say too much: then the file is not long
-        if long and len(spool := Spool(audio.read_blocks(x))) > LONG: return spool
+        if long:
+            if len(found := Spool(audio.read_blocks(x), spool)) > LONG: return found
+            found.remove()  # its header says too much
     return audio.load(x, sample_rate, name)
 
 def clips(

@@ -47,7 +47,7 @@ def settings():
     cfg = parser['DEFAULT']
     lines = lambda key: cfg[key].strip().split('\n')
     requires = lines('requirements')
-    for extra in ['dev', 'hf']: requires += [f'{line}; extra == "{extra}"' for line in lines(f'{extra}_requirements')]
+    for extra in ['dev', 'hf', 'onnx']: requires += [f'{line}; extra == "{extra}"' for line in lines(f'{extra}_requirements')]
     return {'Name': cfg['name'], 'Version': cfg['version'], 'Summary': cfg['description'], 'Author': cfg['author'],
             'License-Expression': cfg['license'], 'Requires-Python': f'>={cfg["min_python"]}',
             'Requires-Dist': {str(Requirement(line)) for line in requires}}
