@@ -62,7 +62,8 @@ function render({ model, el }) {
     if (pictures[k]) c.drawImage(pictures[k], x(t.start), y, x(t.stop) - x(t.start), tall);
     if (lit.length) {
       c.fillStyle = "#000";
-      lit.forEach((v, i) => { c.globalAlpha = .8 * (1 - v); c.fillRect(x(first + i * hop), y, x(hop) - x(0) + .5, tall); });
+      const edge = (i) => Math.round(x(first + i * hop));  // whole pixels, or seams would show
+      lit.forEach((v, i) => { c.globalAlpha = .8 * (1 - v); c.fillRect(edge(i), y, edge(i + 1) - edge(i), tall); });
       c.globalAlpha = 1; c.strokeStyle = "#56B4E9"; c.lineWidth = 2; c.beginPath();
       lit.forEach((v, i) => [0, 1].forEach((j) => c.lineTo(x(first + (i + j) * hop), y + (tall - 3) * (1 - v) + 2)));
       c.stroke();
@@ -213,7 +214,7 @@ function render({ model, el }) {
   plot.onpointerleave = () => { readout.textContent = ""; };
   audio.onplay = () => {  // one sound at a time on a page
     document.querySelectorAll(".hear-audio").forEach((other) => { if (other !== audio) other.pause(); });
-    button.textContent = "⏸ Pause";
+    button.textContent = "❚❚ Pause";
     move();
   };
   audio.onpause = () => { button.textContent = "▶ Play"; };
