@@ -43,8 +43,10 @@ class Lab:
         page.on("pageerror", lambda e: page.errors.append(str(e)))
         page.goto(f"{self.url}/lab/tree/{notebook}?reset")
         page.wait_for_selector(".jp-Notebook .jp-Cell")
-        page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', state="attached")
-        page.keyboard.press("Escape")
+        page.wait_for_function("""() => {
+            const session = window.jupyterapp?.shell.currentWidget?.sessionContext;
+            return session?.isReady && session.session?.kernel?.status === "idle";
+        }""")  # or JupyterLab asks which kernel is meant
         return page
 
 
