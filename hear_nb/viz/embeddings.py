@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['embed_layer', 'Projection', 'Drop', 'Explorer', 'explore']
 
-# %% ../../nbs/31_viz_embeddings.ipynb #81b7d429
+# %% ../../nbs/31_viz_embeddings.ipynb #4a119e70
 import copy, html, os, re, warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from io import BytesIO
 from itertools import cycle
 from pathlib import Path
+from unittest import mock
 
 import anywidget, ipywidgets as widgets, matplotlib.pyplot as plt, numpy as np, pandas as pd, torch, traitlets
 from fastcore.basics import patch
@@ -26,7 +27,7 @@ from ..task import pool
 from ..tokenizer import AcousticTokenizer
 from .player import Player, _folder
 
-# %% ../../nbs/31_viz_embeddings.ipynb #eb1078f4
+# %% ../../nbs/31_viz_embeddings.ipynb #23e6eff7
 def _upto(
     acoustic,          # an `AcousticModel`
     layer: int | None, # number of its last layer to be run, from 0; None: all
@@ -40,7 +41,7 @@ def _upto(
     short._modules = {**short._modules, 'transformer': transformer}
     return short
 
-# %% ../../nbs/31_viz_embeddings.ipynb #e03ab9a7
+# %% ../../nbs/31_viz_embeddings.ipynb #5b96fb90
 def _task_frames(
     model: HEAR,
     x,        # (batch, frames, width) from the mixture
@@ -53,7 +54,7 @@ def _task_frames(
     y = model.task(x[w.clip[:, None], w.index], w.mask.sum(1))
     return overlap_add(y, w, *x.shape[:2], ramp(size, overlap, x.device))
 
-# %% ../../nbs/31_viz_embeddings.ipynb #cb8f22f9
+# %% ../../nbs/31_viz_embeddings.ipynb #691c7e5f
 @torch.no_grad()
 def embed_layer(
     model,                          # a HEAR or an AcousticTokenizer
@@ -78,15 +79,7 @@ def embed_layer(
             frames += [f[:k].cpu().numpy() for f, k in zip(h.float(), n)]
     return Embedding(np.concatenate(clips), frames, [frame_times(len(f)) for f in frames])
 
-# %% ../../nbs/31_viz_embeddings.ipynb #f72aa9b6
-class _Percent:
-    "A file that tells a function the share that tqdm writes into it."
-    def __init__(self, report): self.report = report
-    def flush(self): pass
-    def write(self, text):
-        if found := re.search(r'(\d+)%', text): self.report(int(found[1]) / 100)
-
-# %% ../../nbs/31_viz_embeddings.ipynb #b1bbfb6e
+# %% ../../nbs/31_viz_embeddings.ipynb #f7c29c59
 class Projection:
     "Vectors to a plane, and more vectors to the same plane."
     def __init__(self,
@@ -112,7 +105,7 @@ class Projection:
         self.half = max((np.ptp(y, axis=0) / 2).max(), 1e-9)
         return (y - self.middle) / self.half
 
-# %% ../../nbs/31_viz_embeddings.ipynb #c70a9c2b
+# %% ../../nbs/31_viz_embeddings.ipynb #6abf55e8
 @patch
 def _umap(self: Projection, y, report):
     "Returns UMAP's places of the components."
@@ -120,8 +113,12 @@ def _umap(self: Projection, y, report):
         warnings.simplefilter('ignore')  # umap speaks of optional packages, and numba of its own past
         from umap import UMAP  # takes seconds to import
         self.umap = UMAP(random_state=self.seed, n_jobs=1, n_neighbors=min(self.neighbors, len(y) - 1), min_dist=self.distance,
-                         init='spectral' if len(y) > 10 else 'random', tqdm_kwds=dict(disable=False, file=_Percent(report)))
-        return self.umap.fit_transform(y)
+                         init='spectral' if len(y) > 10 else 'random')
+        def epochs(steps, **_):  # instead of a progress bar
+            for i in steps:
+                if i % 10 == 0: report(i / len(steps))
+                yield i
+        with mock.patch('umap.layouts.tqdm', epochs): return self.umap.fit_transform(y)
 
 @patch
 def transform(self: Projection,
@@ -135,7 +132,7 @@ def transform(self: Projection,
         y = near.predict(y)
     return (y - self.middle) / self.half
 
-# %% ../../nbs/31_viz_embeddings.ipynb #1735e2d0
+# %% ../../nbs/31_viz_embeddings.ipynb #68217e21
 class Drop(anywidget.AnyWidget):
     "A place to drop files on. Calls `receive(name, content)` for each."
     _esm, _css = _folder / 'drop.js', _folder / 'player.css'
@@ -152,7 +149,7 @@ class Drop(anywidget.AnyWidget):
             content, self.pieces = b''.join(self.pieces), []
             self.receive(message['name'], content)
 
-# %% ../../nbs/31_viz_embeddings.ipynb #0e967f1c
+# %% ../../nbs/31_viz_embeddings.ipynb #2b54fd4e
 class Explorer(widgets.VBox):
     "What `explore` returns: a widget, and in Python `table`, `points`, `selection`, `export` and `figure`."
     def __init__(self, spaces, data, points, tokenizer=None, classifier=None, color=None, method='umap', seed=0, uploads='uploads'):
@@ -166,7 +163,6 @@ class Explorer(widgets.VBox):
             space.projection = Projection('pca')
             space.places = space.projection.fit(space.vectors)
         self._build(method, color)
-        self._later(self._colour)
         if method != 'pca': self.refit()
 
     @property
@@ -177,7 +173,7 @@ class Explorer(widgets.VBox):
         self.worker.submit(int).result()
         return self
 
-# %% ../../nbs/31_viz_embeddings.ipynb #18e1b6c5
+# %% ../../nbs/31_viz_embeddings.ipynb #b8f64fed
 class _Space:
     "One map: its name, the points' vectors, and how a new file gets one."
     def __init__(self, name, vectors, embed): self.name, self.vectors, self.embed = name, np.asarray(vectors), embed
@@ -201,7 +197,7 @@ def _say(self: Explorer, text: str, share: float | None = None):
     if share is not None: self.progress.value = share
     self.progress.layout.visibility = 'hidden' if share is None else 'visible'
 
-# %% ../../nbs/31_viz_embeddings.ipynb #fb95ec87
+# %% ../../nbs/31_viz_embeddings.ipynb #2e796bd8
 @patch
 def refit(self: Explorer, *_):
     "Computes the maps anew with the method and the sliders as they are, in the background."
@@ -222,7 +218,7 @@ def _fit(self: Explorer, version, method, neighbors, distance):
     self._draw()
     self._say(f'{len(self.points)} points, {method.upper()}' + (f', {neighbors} neighbours, distance {distance:g}' if method == 'umap' else ''))
 
-# %% ../../nbs/31_viz_embeddings.ipynb #ca896d83
+# %% ../../nbs/31_viz_embeddings.ipynb #b7d19b09
 @patch
 def _values(self: Explorer,
             column: str,
@@ -255,7 +251,7 @@ def _each(self: Explorer, what, compute):
         if i % 8 == 0: self._say(f'{what} of {len(self.data)} clips', i / len(self.data))
     return known
 
-# %% ../../nbs/31_viz_embeddings.ipynb #ca4e9c99
+# %% ../../nbs/31_viz_embeddings.ipynb #e3c589bc
 @patch
 def _colours(self: Explorer):
     "Returns the chosen column's values: numbers, or a categorical of at most 21 names."
@@ -268,7 +264,7 @@ def _colours(self: Explorer):
     key = lambda name: (name in ('(none)', 'other'), float(name) if name.isdigit() else 0., name)
     return pd.Series(pd.Categorical(kept, categories=sorted(set(kept), key=key)))
 
-# %% ../../nbs/31_viz_embeddings.ipynb #56ad3efc
+# %% ../../nbs/31_viz_embeddings.ipynb #90b2b907
 @patch
 def _build(self: Explorer, method, color):
     "Makes all widgets."
@@ -290,9 +286,12 @@ def _build(self: Explorer, method, color):
     self.player = Player()
     self.player.observe(lambda _: self._next(), 'ended')
     self.near, self.chosen = widgets.VBox(), widgets.VBox(layout=widgets.Layout(display='none'))
+    self.colours = pd.Series(pd.Categorical(['…'] * len(self.points)))  # until they are known
+    if self.color.value in self.table: self.colours = self._colours()
+    else: self._later(self._colour)
     self._arrange()
 
-# %% ../../nbs/31_viz_embeddings.ipynb #1aa7efab
+# %% ../../nbs/31_viz_embeddings.ipynb #4200f43d
 @patch
 def _arrange(self: Explorer):
     "Puts the widgets in their places: one map beside the player, two maps above it."
@@ -313,7 +312,7 @@ def _arrange(self: Explorer):
     self.children = [widgets.HBox(both, layout=widgets.Layout(flex_flow='row wrap')), widgets.HBox([self.progress, self.status]),
                      (widgets.VBox if rows else widgets.HBox)([maps, side]), self.chosen]
 
-# %% ../../nbs/31_viz_embeddings.ipynb #d7731acd
+# %% ../../nbs/31_viz_embeddings.ipynb #e4e6e02c
 @patch
 def _name(self: Explorer, clip: int) -> str:
     "Returns what a clip is called: its file's name."
@@ -327,7 +326,7 @@ def _frame(self: Explorer, space):
     shown = pd.DataFrame(dict(x=space.places[:, 0], y=space.places[:, 1], name=[self._name(c) for c in clip]))
     shown['label'] = self.table[label].iloc[clip].astype(str).to_numpy() if label in self.table else ''
     if 'time' in self.points: shown['name'] += self.points.time.map(' at {:.2f} s'.format)
-    shown['colour'] = getattr(self, 'colours', pd.Series(pd.Categorical([''] * len(shown))))
+    shown['colour'] = self.colours
     return shown
 
 @patch
@@ -343,7 +342,7 @@ def _colour(self: Explorer):
         space.scatter.data(self._frame(space), animate=False)
         space.scatter.color(by='colour', map='auto')
 
-# %% ../../nbs/31_viz_embeddings.ipynb #b0a89084
+# %% ../../nbs/31_viz_embeddings.ipynb #fd322d1e
 @patch
 def nearest(self: Explorer,
             point: int,  # number of a point
@@ -379,7 +378,7 @@ def _button(self: Explorer, found):
     button.on_click(lambda _: self.select([point]))
     return button
 
-# %% ../../nbs/31_viz_embeddings.ipynb #8b8878e3
+# %% ../../nbs/31_viz_embeddings.ipynb #f2099bc3
 @patch
 def select(self: Explorer,
            points,  # numbers of points
@@ -411,7 +410,7 @@ def find(self: Explorer,
     self.select(found)
     return len(found)
 
-# %% ../../nbs/31_viz_embeddings.ipynb #6063b183
+# %% ../../nbs/31_viz_embeddings.ipynb #8bc79cca
 @patch
 def spectrum(self: Explorer,
              points,  # numbers of points
@@ -440,7 +439,7 @@ def _spectra(self: Explorer):
     plt.close(ax.figure)
     return widgets.Image(value=file.getvalue(), layout=widgets.Layout(width='380px', height='235px'))
 
-# %% ../../nbs/31_viz_embeddings.ipynb #64df0498
+# %% ../../nbs/31_viz_embeddings.ipynb #055fb8a9
 @patch
 def _panel(self: Explorer):
     "Returns the widgets that show a selection."
@@ -460,7 +459,7 @@ def _panel(self: Explorer):
     count = widgets.Label(f'{len(self.selection)} points of {len(rows)} clips are chosen' + (', the first 100:' if len(rows) > 100 else ':'))
     return [count, widgets.HBox(tools, layout=widgets.Layout(flex_flow='row wrap')), widgets.HBox([table, self._spectra()])]
 
-# %% ../../nbs/31_viz_embeddings.ipynb #04be7697
+# %% ../../nbs/31_viz_embeddings.ipynb #e48b6ab0
 @patch
 def play_all(self: Explorer):
     "Plays the selection, one after another."
@@ -478,7 +477,7 @@ def stop(self: Explorer):
     self.queue = []
     self.player.pause()
 
-# %% ../../nbs/31_viz_embeddings.ipynb #2f696799
+# %% ../../nbs/31_viz_embeddings.ipynb #05a930f4
 @patch
 def label(self: Explorer,
           name: str,  # what these clips are
@@ -507,7 +506,7 @@ def export(self: Explorer,
     self._say(f'{len(table)} clips are in {path}')
     return path
 
-# %% ../../nbs/31_viz_embeddings.ipynb #69b20b9d
+# %% ../../nbs/31_viz_embeddings.ipynb #1fd36dcc
 @patch
 def _received(self: Explorer, name: str, content: bytes):
     "Takes a file from the page."
@@ -527,7 +526,7 @@ def _place(self: Explorer, name, content):
         return self._say(str(e))
     self.add(path, embedded)
 
-# %% ../../nbs/31_viz_embeddings.ipynb #19b7d19e
+# %% ../../nbs/31_viz_embeddings.ipynb #f921921d
 @patch
 def add(self: Explorer,
         path,      # of a recording
@@ -548,7 +547,7 @@ def add(self: Explorer,
     self._say(f'{Path(path).name} is placed')
     self.select([first])
 
-# %% ../../nbs/31_viz_embeddings.ipynb #9040ff54
+# %% ../../nbs/31_viz_embeddings.ipynb #ff7c1e36
 @patch
 @figures.styled
 def figure(self: Explorer) -> plt.Figure:
@@ -567,7 +566,7 @@ def figure(self: Explorer) -> plt.Figure:
     plt.close(fig)
     return fig
 
-# %% ../../nbs/31_viz_embeddings.ipynb #ed1f1142
+# %% ../../nbs/31_viz_embeddings.ipynb #ecf07e34
 def _embed_all(embed, data, frames, size=64):
     "Returns the Embedding of a dataset, some clips at a time; the frames only if they are wanted."
     from tqdm.auto import tqdm
@@ -588,7 +587,7 @@ def _space(name, what, data, frames, embed):
     if frames and len(what.frames) != len(data): raise ValueError(f'{name or "the embedding"} has no frames')
     return what, embed
 
-# %% ../../nbs/31_viz_embeddings.ipynb #c54848f9
+# %% ../../nbs/31_viz_embeddings.ipynb #62ab3174
 def explore(
     embedding,              # a model, (model, layer), an Embedding, or (clips, width) vectors; or a dict from names to two of those
     data: Dataset,          # the clips, in the same order
