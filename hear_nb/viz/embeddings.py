@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['embed_layer', 'Projection', 'Drop', 'Explorer', 'explore']
 
-# %% ../../nbs/31_viz_embeddings.ipynb #4a119e70
+# %% ../../nbs/31_viz_embeddings.ipynb #10ecabaa
 import copy, html, os, re, warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,6 +16,7 @@ from unittest import mock
 
 import anywidget, ipywidgets as widgets, matplotlib.pyplot as plt, numpy as np, pandas as pd, torch, traitlets
 from fastcore.basics import patch
+from matplotlib.colors import to_hex
 
 from .. import figures
 from ..acoustic import overlap_add, ramp, windows_of
@@ -27,7 +28,7 @@ from ..task import pool
 from ..tokenizer import AcousticTokenizer
 from .player import Player, _folder
 
-# %% ../../nbs/31_viz_embeddings.ipynb #23e6eff7
+# %% ../../nbs/31_viz_embeddings.ipynb #2ee37917
 def _upto(
     acoustic,          # an `AcousticModel`
     layer: int | None, # number of its last layer to be run, from 0; None: all
@@ -41,7 +42,7 @@ def _upto(
     short._modules = {**short._modules, 'transformer': transformer}
     return short
 
-# %% ../../nbs/31_viz_embeddings.ipynb #5b96fb90
+# %% ../../nbs/31_viz_embeddings.ipynb #21d05ef6
 def _task_frames(
     model: HEAR,
     x,        # (batch, frames, width) from the mixture
@@ -54,7 +55,7 @@ def _task_frames(
     y = model.task(x[w.clip[:, None], w.index], w.mask.sum(1))
     return overlap_add(y, w, *x.shape[:2], ramp(size, overlap, x.device))
 
-# %% ../../nbs/31_viz_embeddings.ipynb #691c7e5f
+# %% ../../nbs/31_viz_embeddings.ipynb #205f7e19
 @torch.no_grad()
 def embed_layer(
     model,                          # a HEAR or an AcousticTokenizer
@@ -79,7 +80,7 @@ def embed_layer(
             frames += [f[:k].cpu().numpy() for f, k in zip(h.float(), n)]
     return Embedding(np.concatenate(clips), frames, [frame_times(len(f)) for f in frames])
 
-# %% ../../nbs/31_viz_embeddings.ipynb #f7c29c59
+# %% ../../nbs/31_viz_embeddings.ipynb #30531116
 class Projection:
     "Vectors to a plane, and more vectors to the same plane."
     def __init__(self,
@@ -105,7 +106,7 @@ class Projection:
         self.half = max((np.ptp(y, axis=0) / 2).max(), 1e-9)
         return (y - self.middle) / self.half
 
-# %% ../../nbs/31_viz_embeddings.ipynb #6abf55e8
+# %% ../../nbs/31_viz_embeddings.ipynb #c4d38298
 @patch
 def _umap(self: Projection, y, report):
     "Returns UMAP's places of the components."
@@ -132,7 +133,7 @@ def transform(self: Projection,
         y = near.predict(y)
     return (y - self.middle) / self.half
 
-# %% ../../nbs/31_viz_embeddings.ipynb #68217e21
+# %% ../../nbs/31_viz_embeddings.ipynb #fee6f600
 class Drop(anywidget.AnyWidget):
     "A place to drop files on. Calls `receive(name, content)` for each."
     _esm, _css = _folder / 'drop.js', _folder / 'player.css'
@@ -149,7 +150,7 @@ class Drop(anywidget.AnyWidget):
             content, self.pieces = b''.join(self.pieces), []
             self.receive(message['name'], content)
 
-# %% ../../nbs/31_viz_embeddings.ipynb #2b54fd4e
+# %% ../../nbs/31_viz_embeddings.ipynb #fd6821fb
 class Explorer(widgets.VBox):
     "What `explore` returns: a widget, and in Python `table`, `points`, `selection`, `export` and `figure`."
     def __init__(self, spaces, data, points, tokenizer=None, classifier=None, color=None, method='umap', seed=0, uploads='uploads'):
@@ -173,7 +174,7 @@ class Explorer(widgets.VBox):
         self.worker.submit(int).result()
         return self
 
-# %% ../../nbs/31_viz_embeddings.ipynb #b8f64fed
+# %% ../../nbs/31_viz_embeddings.ipynb #5a45a93a
 class _Space:
     "One map: its name, the points' vectors, and how a new file gets one."
     def __init__(self, name, vectors, embed): self.name, self.vectors, self.embed = name, np.asarray(vectors), embed
@@ -197,7 +198,7 @@ def _say(self: Explorer, text: str, share: float | None = None):
     if share is not None: self.progress.value = share
     self.progress.layout.visibility = 'hidden' if share is None else 'visible'
 
-# %% ../../nbs/31_viz_embeddings.ipynb #2e796bd8
+# %% ../../nbs/31_viz_embeddings.ipynb #91847eea
 @patch
 def refit(self: Explorer, *_):
     "Computes the maps anew with the method and the sliders as they are, in the background."
@@ -218,7 +219,7 @@ def _fit(self: Explorer, version, method, neighbors, distance):
     self._draw()
     self._say(f'{len(self.points)} points, {method.upper()}' + (f', {neighbors} neighbours, distance {distance:g}' if method == 'umap' else ''))
 
-# %% ../../nbs/31_viz_embeddings.ipynb #b7d19b09
+# %% ../../nbs/31_viz_embeddings.ipynb #009d8416
 @patch
 def _values(self: Explorer,
             column: str,
@@ -251,7 +252,7 @@ def _each(self: Explorer, what, compute):
         if i % 8 == 0: self._say(f'{what} of {len(self.data)} clips', i / len(self.data))
     return known
 
-# %% ../../nbs/31_viz_embeddings.ipynb #e3c589bc
+# %% ../../nbs/31_viz_embeddings.ipynb #721bfc13
 @patch
 def _colours(self: Explorer):
     "Returns the chosen column's values: numbers, or a categorical of at most 21 names."
@@ -264,7 +265,7 @@ def _colours(self: Explorer):
     key = lambda name: (name in ('(none)', 'other'), float(name) if name.isdigit() else 0., name)
     return pd.Series(pd.Categorical(kept, categories=sorted(set(kept), key=key)))
 
-# %% ../../nbs/31_viz_embeddings.ipynb #90b2b907
+# %% ../../nbs/31_viz_embeddings.ipynb #a8abca7a
 @patch
 def _build(self: Explorer, method, color):
     "Makes all widgets."
@@ -291,58 +292,84 @@ def _build(self: Explorer, method, color):
     else: self._later(self._colour)
     self._arrange()
 
-# %% ../../nbs/31_viz_embeddings.ipynb #4200f43d
+# %% ../../nbs/31_viz_embeddings.ipynb #50cb6eb9
+@patch
+def _maps(self: Explorer):
+    "Makes the maps. Also when points have come: jscatter moves dots well, but takes no new ones without losing the mouse."
+    import jscatter
+    for space in self.spaces:
+        space.frame = self._frame(space)
+        space.scatter = jscatter.Scatter(data=space.frame, x='x', y='y', x_scale=(-1.05, 1.05), y_scale=(-1.05, 1.05), axes=False,
+                                         color_by='colour', background_color='white', size=6 if len(self.points) < 3000 else 3,
+                                         opacity=.8)
+        space.scatter.tooltip(True, properties=['name', 'label'], histograms=False)
+        space.scatter.widget.transition_points_duration = 700
+    maps = jscatter.link([(space.scatter, html.escape(space.name) or '&nbsp;') for space in self.spaces], row_height=480)
+    self.spaces[0].scatter.widget.observe(lambda change: self.quiet or self._selected(change.new), 'selection')
+    self.maps.children = [maps, self.legend]
+    self._legend()
+
 @patch
 def _arrange(self: Explorer):
     "Puts the widgets in their places: one map beside the player, two maps above it."
-    import jscatter
-    for space in self.spaces:
-        space.scatter = jscatter.Scatter(data=self._frame(space), x='x', y='y', x_scale=(-1.05, 1.05), y_scale=(-1.05, 1.05),
-                                         axes=False, legend=True, opacity=.8, size=6 if len(self.points) < 3000 else 3,
-                                         height=460, color_by='colour', background_color='white')
-        space.scatter.tooltip(True, properties=['name', 'label'], histograms=False)
-    maps = jscatter.link([(space.scatter, html.escape(space.name) or '&nbsp;') for space in self.spaces], row_height=480)
-    self.spaces[0].scatter.widget.observe(lambda change: self.quiet or self._selected(change.new), 'selection')
+    rows, self.maps, self.legend = len(self.spaces) > 1, widgets.VBox(), widgets.HTML()
+    self._maps()
     drop = [Drop(self._received)] if all(space.embed for space in self.spaces) else []
-    hint = widgets.Label('Click a dot to hear it. Shift and drag to catch many.')
+    hint = widgets.Label('Click a dot to hear it. Hold shift and drag around dots to catch them.')
     side = widgets.VBox([hint, self.player, self.near, *drop])
     both = [self.method, self.neighbors, self.distance, self.color, self.search]
-    rows = len(self.spaces) > 1
-    maps.layout.width, side.layout.width = ('100%', '100%') if rows else ('56%', '43%')
+    self.maps.layout.width, side.layout.width = ('100%', '100%') if rows else ('56%', '43%')
     self.children = [widgets.HBox(both, layout=widgets.Layout(flex_flow='row wrap')), widgets.HBox([self.progress, self.status]),
-                     (widgets.VBox if rows else widgets.HBox)([maps, side]), self.chosen]
+                     (widgets.VBox if rows else widgets.HBox)([self.maps, side]), self.chosen]
 
-# %% ../../nbs/31_viz_embeddings.ipynb #e4e6e02c
+# %% ../../nbs/31_viz_embeddings.ipynb #1ff7e584
 @patch
 def _name(self: Explorer, clip: int) -> str:
     "Returns what a clip is called: its file's name."
     return Path(self.table.file.iloc[clip]).name
 
 @patch
+def _labels(self: Explorer):
+    "Returns a label a point."
+    column = 'label' if 'label' in self.table else self.color.value
+    return self.table[column].iloc[self.points.row].astype(str).to_numpy() if column in self.table else ''
+
+@patch
 def _frame(self: Explorer, space):
     "Returns the table of one map's dots."
-    clip = self.points.row.to_numpy()
-    label = 'label' if 'label' in self.table else self.color.value
-    shown = pd.DataFrame(dict(x=space.places[:, 0], y=space.places[:, 1], name=[self._name(c) for c in clip]))
-    shown['label'] = self.table[label].iloc[clip].astype(str).to_numpy() if label in self.table else ''
-    if 'time' in self.points: shown['name'] += self.points.time.map(' at {:.2f} s'.format)
-    shown['colour'] = self.colours
-    return shown
+    names = [self._name(c) for c in self.points.row]
+    if 'time' in self.points: names = [f'{name} at {t:.2f} s' for name, t in zip(names, self.points.time)]
+    return pd.DataFrame(dict(x=space.places[:, 0], y=space.places[:, 1], name=names, label=self._labels(), colour=self.colours))
 
+@patch
+def _legend(self: Explorer):
+    "Shows what the colours mean."
+    if self.colours.dtype == float:
+        text = f'{self.colours.min():g} (dark) to {self.colours.max():g} (bright)'
+    else:
+        colours = self.spaces[0].scatter.widget.color
+        text = ' '.join(f'<span style="white-space: nowrap; margin-right: 10px"><span style="color: {to_hex(c)}">●</span> {html.escape(name)}</span>'
+                        for name, c in zip(self.colours.cat.categories, colours))
+    self.legend.value = f'<b>{html.escape(self.color.value)}</b> {text}'
+
+# %% ../../nbs/31_viz_embeddings.ipynb #c5171144
 @patch
 def _draw(self: Explorer):
     "Moves the dots to where they belong."
-    for space in self.spaces: space.scatter.data(self._frame(space), animate=True)
+    for space in self.spaces:
+        space.frame['x'], space.frame['y'] = space.places.T
+        space.scatter.xy('x', 'y')
 
 @patch
 def _colour(self: Explorer):
-    "Colours the dots."
-    self.colours = self._colours()
+    "Colours the dots, by a column of a new name, since jscatter keeps what it knows of an old one."
+    self.colours, self.recoloured = self._colours(), getattr(self, 'recoloured', 0) + 1
     for space in self.spaces:
-        space.scatter.data(self._frame(space), animate=False)
-        space.scatter.color(by='colour', map='auto')
+        space.frame['label'], space.frame[name := f'colour{self.recoloured}'] = self._labels(), self.colours
+        space.scatter.color(by=name, map='auto')
+    self._legend()
 
-# %% ../../nbs/31_viz_embeddings.ipynb #fd322d1e
+# %% ../../nbs/31_viz_embeddings.ipynb #37ffee4b
 @patch
 def nearest(self: Explorer,
             point: int,  # number of a point
@@ -378,7 +405,7 @@ def _button(self: Explorer, found):
     button.on_click(lambda _: self.select([point]))
     return button
 
-# %% ../../nbs/31_viz_embeddings.ipynb #f2099bc3
+# %% ../../nbs/31_viz_embeddings.ipynb #df49b45a
 @patch
 def select(self: Explorer,
            points,  # numbers of points
@@ -410,7 +437,7 @@ def find(self: Explorer,
     self.select(found)
     return len(found)
 
-# %% ../../nbs/31_viz_embeddings.ipynb #8bc79cca
+# %% ../../nbs/31_viz_embeddings.ipynb #a4efb1e7
 @patch
 def spectrum(self: Explorer,
              points,  # numbers of points
@@ -439,7 +466,7 @@ def _spectra(self: Explorer):
     plt.close(ax.figure)
     return widgets.Image(value=file.getvalue(), layout=widgets.Layout(width='380px', height='235px'))
 
-# %% ../../nbs/31_viz_embeddings.ipynb #055fb8a9
+# %% ../../nbs/31_viz_embeddings.ipynb #fe7ae15e
 @patch
 def _panel(self: Explorer):
     "Returns the widgets that show a selection."
@@ -459,7 +486,7 @@ def _panel(self: Explorer):
     count = widgets.Label(f'{len(self.selection)} points of {len(rows)} clips are chosen' + (', the first 100:' if len(rows) > 100 else ':'))
     return [count, widgets.HBox(tools, layout=widgets.Layout(flex_flow='row wrap')), widgets.HBox([table, self._spectra()])]
 
-# %% ../../nbs/31_viz_embeddings.ipynb #e48b6ab0
+# %% ../../nbs/31_viz_embeddings.ipynb #7dd2b5eb
 @patch
 def play_all(self: Explorer):
     "Plays the selection, one after another."
@@ -477,7 +504,7 @@ def stop(self: Explorer):
     self.queue = []
     self.player.pause()
 
-# %% ../../nbs/31_viz_embeddings.ipynb #05a930f4
+# %% ../../nbs/31_viz_embeddings.ipynb #8c38e628
 @patch
 def label(self: Explorer,
           name: str,  # what these clips are
@@ -506,7 +533,7 @@ def export(self: Explorer,
     self._say(f'{len(table)} clips are in {path}')
     return path
 
-# %% ../../nbs/31_viz_embeddings.ipynb #1fd36dcc
+# %% ../../nbs/31_viz_embeddings.ipynb #d75060b0
 @patch
 def _received(self: Explorer, name: str, content: bytes):
     "Takes a file from the page."
@@ -526,7 +553,7 @@ def _place(self: Explorer, name, content):
         return self._say(str(e))
     self.add(path, embedded)
 
-# %% ../../nbs/31_viz_embeddings.ipynb #f921921d
+# %% ../../nbs/31_viz_embeddings.ipynb #14563d36
 @patch
 def add(self: Explorer,
         path,      # of a recording
@@ -543,11 +570,12 @@ def add(self: Explorer,
         vectors = e.frames[0][list(frames)] if 'time' in self.points else e.clip
         space.vectors = np.concatenate([space.vectors, vectors])
         space.places = np.concatenate([space.places, space.projection.transform(vectors)])
-    self._colour()
+    self.colours = self._colours()
+    self._maps()
     self._say(f'{Path(path).name} is placed')
     self.select([first])
 
-# %% ../../nbs/31_viz_embeddings.ipynb #ff7c1e36
+# %% ../../nbs/31_viz_embeddings.ipynb #06382c29
 @patch
 @figures.styled
 def figure(self: Explorer) -> plt.Figure:
@@ -566,7 +594,7 @@ def figure(self: Explorer) -> plt.Figure:
     plt.close(fig)
     return fig
 
-# %% ../../nbs/31_viz_embeddings.ipynb #ecf07e34
+# %% ../../nbs/31_viz_embeddings.ipynb #97477af7
 def _embed_all(embed, data, frames, size=64):
     "Returns the Embedding of a dataset, some clips at a time; the frames only if they are wanted."
     from tqdm.auto import tqdm
@@ -587,7 +615,7 @@ def _space(name, what, data, frames, embed):
     if frames and len(what.frames) != len(data): raise ValueError(f'{name or "the embedding"} has no frames')
     return what, embed
 
-# %% ../../nbs/31_viz_embeddings.ipynb #62ab3174
+# %% ../../nbs/31_viz_embeddings.ipynb #31c5c2d0
 def explore(
     embedding,              # a model, (model, layer), an Embedding, or (clips, width) vectors; or a dict from names to two of those
     data: Dataset,          # the clips, in the same order
