@@ -151,7 +151,8 @@ def test_lasso_is_read_in_the_kernel(page):
     page.keyboard.press("Tab")
     page.get_by_role("button", name="Give label").click()
     until(page, "(view.table.label == '<b>caught</b>').sum()", len(chosen))
-    assert page.locator("td:has-text('<b>caught</b>')").count() == len(chosen)
+    page.wait_for_function("""(n) => [...document.querySelectorAll("td")]
+        .filter((cell) => cell.textContent === "<b>caught</b>").length === n""", arg=len(chosen))
     assert page.errors == []
 
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['embed_layer', 'Projection', 'Drop', 'Explorer', 'explore']
 
-# %% ../../nbs/31_viz_embeddings.ipynb #60668c86
+# %% ../../nbs/31_viz_embeddings.ipynb #edf57491
 import copy, html, os, re, warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -28,7 +28,7 @@ from ..task import pool
 from ..tokenizer import AcousticTokenizer
 from .player import Player, _folder
 
-# %% ../../nbs/31_viz_embeddings.ipynb #5ce7d94c
+# %% ../../nbs/31_viz_embeddings.ipynb #12e965f6
 def _upto(
     acoustic,          # an `AcousticModel`
     layer: int | None, # number of its last layer to be run, from 0; None: all
@@ -42,7 +42,7 @@ def _upto(
     short._modules = {**short._modules, 'transformer': transformer}
     return short
 
-# %% ../../nbs/31_viz_embeddings.ipynb #b1ff4348
+# %% ../../nbs/31_viz_embeddings.ipynb #025753d3
 def _task_frames(
     model: HEAR,
     x,        # (batch, frames, width) from the mixture
@@ -55,7 +55,7 @@ def _task_frames(
     y = model.task(x[w.clip[:, None], w.index], w.mask.sum(1))
     return overlap_add(y, w, *x.shape[:2], ramp(size, overlap, x.device))
 
-# %% ../../nbs/31_viz_embeddings.ipynb #e0501400
+# %% ../../nbs/31_viz_embeddings.ipynb #519e582b
 @torch.no_grad()
 def embed_layer(
     model,                          # a HEAR or an AcousticTokenizer
@@ -80,7 +80,7 @@ def embed_layer(
             frames += [f[:k].cpu().numpy() for f, k in zip(h.float(), n)]
     return Embedding(np.concatenate(clips), frames, [frame_times(len(f)) for f in frames])
 
-# %% ../../nbs/31_viz_embeddings.ipynb #85edb6c6
+# %% ../../nbs/31_viz_embeddings.ipynb #4cb79a3b
 class Projection:
     "Vectors to a plane, and more vectors to the same plane."
     def __init__(self,
@@ -106,7 +106,7 @@ class Projection:
         self.half = max((np.ptp(y, axis=0) / 2).max(), 1e-9)
         return (y - self.middle) / self.half
 
-# %% ../../nbs/31_viz_embeddings.ipynb #e0abad4b
+# %% ../../nbs/31_viz_embeddings.ipynb #4dd02c2d
 @patch
 def _umap(self: Projection, y, report):
     "Returns UMAP's places of the components."
@@ -133,7 +133,7 @@ def transform(self: Projection,
         y = near.predict(y)
     return (y - self.middle) / self.half
 
-# %% ../../nbs/31_viz_embeddings.ipynb #6cf447b1
+# %% ../../nbs/31_viz_embeddings.ipynb #d1a1a09d
 class Drop(anywidget.AnyWidget):
     "A place to drop files on. Calls `receive(name, content)` for each."
     _esm, _css = _folder / 'drop.js', _folder / 'player.css'
@@ -150,7 +150,7 @@ class Drop(anywidget.AnyWidget):
             content, self.pieces = b''.join(self.pieces), []
             self.receive(message['name'], content)
 
-# %% ../../nbs/31_viz_embeddings.ipynb #ea661781
+# %% ../../nbs/31_viz_embeddings.ipynb #24c6bc05
 class Explorer(widgets.VBox):
     "What `explore` returns: a widget, and in Python `table`, `points`, `selection`, `export` and `figure`."
     def __init__(self, spaces, data, points, tokenizer=None, classifier=None, color=None, method='umap', seed=0, uploads='uploads'):
@@ -174,7 +174,7 @@ class Explorer(widgets.VBox):
         self.worker.submit(int).result()
         return self
 
-# %% ../../nbs/31_viz_embeddings.ipynb #3bb61f9b
+# %% ../../nbs/31_viz_embeddings.ipynb #346b5413
 class _Space:
     "One map: its name, the points' vectors, and how a new file gets one."
     def __init__(self, name, vectors, embed): self.name, self.vectors, self.embed = name, np.asarray(vectors), embed
@@ -198,7 +198,7 @@ def _say(self: Explorer, text: str, share: float | None = None):
     if share is not None: self.progress.value = share
     self.progress.layout.visibility = 'hidden' if share is None else 'visible'
 
-# %% ../../nbs/31_viz_embeddings.ipynb #27e97eaa
+# %% ../../nbs/31_viz_embeddings.ipynb #93091cd6
 @patch
 def refit(self: Explorer, *_):
     "Computes the maps anew with the method and the sliders as they are, in the background."
@@ -219,7 +219,7 @@ def _fit(self: Explorer, version, method, neighbors, distance):
     self._draw()
     self._say(f'{len(self.points)} points, {method.upper()}' + (f', {neighbors} neighbours, distance {distance:g}' if method == 'umap' else ''))
 
-# %% ../../nbs/31_viz_embeddings.ipynb #533f0cd0
+# %% ../../nbs/31_viz_embeddings.ipynb #0c680c99
 @patch
 def _values(self: Explorer,
             column: str,
@@ -252,7 +252,7 @@ def _each(self: Explorer, what, compute):
         if i % 8 == 0: self._say(f'{what} of {len(self.data)} clips', i / len(self.data))
     return known
 
-# %% ../../nbs/31_viz_embeddings.ipynb #99aee255
+# %% ../../nbs/31_viz_embeddings.ipynb #9b90dd80
 @patch
 def _colours(self: Explorer):
     "Returns the chosen column's values: numbers, or a categorical of at most 21 names."
@@ -265,7 +265,7 @@ def _colours(self: Explorer):
     key = lambda name: (name in ('(none)', 'other'), float(name) if name.isdigit() else 0., name)
     return pd.Series(pd.Categorical(kept, categories=sorted(set(kept), key=key)))
 
-# %% ../../nbs/31_viz_embeddings.ipynb #68720a68
+# %% ../../nbs/31_viz_embeddings.ipynb #ad4f5bd8
 @patch
 def _build(self: Explorer, method, color):
     "Makes all widgets."
@@ -292,7 +292,7 @@ def _build(self: Explorer, method, color):
     else: self._later(self._colour)
     self._arrange()
 
-# %% ../../nbs/31_viz_embeddings.ipynb #8e3b596f
+# %% ../../nbs/31_viz_embeddings.ipynb #3c598cdb
 @patch
 def _maps(self: Explorer):
     "Makes the maps. Also when points have come: jscatter moves dots well, but takes no new ones without losing the mouse."
@@ -322,7 +322,7 @@ def _arrange(self: Explorer):
     self.children = [widgets.HBox(both, layout=widgets.Layout(flex_flow='row wrap')), widgets.HBox([self.progress, self.status]),
                      (widgets.VBox if rows else widgets.HBox)([self.maps, side]), self.chosen]
 
-# %% ../../nbs/31_viz_embeddings.ipynb #ea03a1fa
+# %% ../../nbs/31_viz_embeddings.ipynb #5d503301
 @patch
 def _name(self: Explorer, clip: int) -> str:
     "Returns what a clip is called: its file's name."
@@ -352,7 +352,7 @@ def _legend(self: Explorer):
                         for name, c in zip(self.colours.cat.categories, colours))
     self.legend.value = f'<b>{html.escape(self.color.value)}</b> {text}'
 
-# %% ../../nbs/31_viz_embeddings.ipynb #5c544883
+# %% ../../nbs/31_viz_embeddings.ipynb #87d7ad26
 @patch
 def _draw(self: Explorer):
     "Moves the dots to where they belong."
@@ -369,7 +369,7 @@ def _colour(self: Explorer):
         space.scatter.color(by=name, map='auto')
     self._legend()
 
-# %% ../../nbs/31_viz_embeddings.ipynb #73033189
+# %% ../../nbs/31_viz_embeddings.ipynb #63f641fe
 @patch
 def nearest(self: Explorer,
             point: int,  # number of a point
@@ -405,7 +405,7 @@ def _button(self: Explorer, found):
     button.on_click(lambda _: self.select([point]))
     return button
 
-# %% ../../nbs/31_viz_embeddings.ipynb #bf0f9c95
+# %% ../../nbs/31_viz_embeddings.ipynb #ad120ef1
 @patch
 def select(self: Explorer,
            points,  # numbers of points
@@ -437,7 +437,7 @@ def find(self: Explorer,
     self.select(found)
     return len(found)
 
-# %% ../../nbs/31_viz_embeddings.ipynb #9b25f083
+# %% ../../nbs/31_viz_embeddings.ipynb #98e8205e
 @patch
 def spectrum(self: Explorer,
              points,  # numbers of points
@@ -466,7 +466,7 @@ def _spectra(self: Explorer):
     plt.close(ax.figure)
     return widgets.Image(value=file.getvalue(), layout=widgets.Layout(width='380px', height='235px'))
 
-# %% ../../nbs/31_viz_embeddings.ipynb #d4c38100
+# %% ../../nbs/31_viz_embeddings.ipynb #d7a5e76e
 @patch
 def _panel(self: Explorer):
     "Returns the widgets that show a selection."
@@ -486,7 +486,7 @@ def _panel(self: Explorer):
     count = widgets.Label(f'{len(self.selection)} points of {len(rows)} clips are chosen' + (', the first 100:' if len(rows) > 100 else ':'))
     return [count, widgets.HBox(tools, layout=widgets.Layout(flex_flow='row wrap')), widgets.HBox([table, self._spectra()])]
 
-# %% ../../nbs/31_viz_embeddings.ipynb #7ada50b7
+# %% ../../nbs/31_viz_embeddings.ipynb #d2c661a3
 @patch
 def play_all(self: Explorer):
     "Plays the selection, one after another."
@@ -504,7 +504,7 @@ def stop(self: Explorer):
     self.queue = []
     self.player.pause()
 
-# %% ../../nbs/31_viz_embeddings.ipynb #e507eee1
+# %% ../../nbs/31_viz_embeddings.ipynb #198371cb
 @patch
 def label(self: Explorer,
           name: str,  # what these clips are
@@ -533,7 +533,7 @@ def export(self: Explorer,
     self._say(f'{len(table)} clips are in {path}')
     return path
 
-# %% ../../nbs/31_viz_embeddings.ipynb #61c98197
+# %% ../../nbs/31_viz_embeddings.ipynb #f7b9ffde
 @patch
 def _received(self: Explorer, name: str, content: bytes):
     "Takes a file from the page."
@@ -553,7 +553,7 @@ def _place(self: Explorer, name, content):
         return self._say(str(e))
     self.add(path, embedded)
 
-# %% ../../nbs/31_viz_embeddings.ipynb #3ae1a987
+# %% ../../nbs/31_viz_embeddings.ipynb #169b85bf
 @patch
 def add(self: Explorer,
         path,      # of a recording
@@ -575,7 +575,7 @@ def add(self: Explorer,
     self._say(f'{Path(path).name} is placed')
     self.select([first])
 
-# %% ../../nbs/31_viz_embeddings.ipynb #518b733e
+# %% ../../nbs/31_viz_embeddings.ipynb #6e930a7d
 @patch
 @figures.styled
 def figure(self: Explorer) -> plt.Figure:
@@ -594,7 +594,7 @@ def figure(self: Explorer) -> plt.Figure:
     plt.close(fig)
     return fig
 
-# %% ../../nbs/31_viz_embeddings.ipynb #5b4b8d5f
+# %% ../../nbs/31_viz_embeddings.ipynb #9697d65a
 def _embed_all(embed, data, frames, size=64):
     "Returns the Embedding of a dataset, some clips at a time; the frames only if they are wanted."
     from tqdm.auto import tqdm
@@ -615,7 +615,7 @@ def _space(name, what, data, frames, embed):
     if frames and len(what.frames) != len(data): raise ValueError(f'{name or "the embedding"} has no frames')
     return what, embed
 
-# %% ../../nbs/31_viz_embeddings.ipynb #a814418a
+# %% ../../nbs/31_viz_embeddings.ipynb #ec8d84d6
 def explore(
     embedding,              # a model, (model, layer), an Embedding, or (clips, width) vectors; or a dict from names to two of those
     data: Dataset,          # the clips, in the same order
