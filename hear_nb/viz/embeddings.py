@@ -243,6 +243,7 @@ def _values(self: Explorer,
         return pd.Series([str(names[best[c]]) for c in clip])
     return self.table[column].iloc[clip].reset_index(drop=True)
 
+# %% ../../nbs/31_viz_embeddings.ipynb #330cc519
 @patch
 def _each(self: Explorer, what, compute):
     "Returns a list with what is computed of each clip's waveform; clips that are known already are not asked again."
@@ -381,6 +382,7 @@ def nearest(self: Explorer,
     away[self.points.row == self.points.row[point]] = np.inf
     return [(int(i), float(away[i])) for i in np.argsort(away)[:n] if np.isfinite(away[i])]
 
+# %% ../../nbs/31_viz_embeddings.ipynb #e1b154a2
 @patch
 def hear(self: Explorer,
          point: int,  # number of a point
@@ -426,6 +428,7 @@ def _selected(self: Explorer, points):
     self.chosen.layout.display = '' if len(points) > 1 else 'none'
     if len(points) > 1: self.chosen.children = self._panel()
 
+# %% ../../nbs/31_viz_embeddings.ipynb #7921f198
 @patch
 def find(self: Explorer,
          text: str,  # searched in all columns, whatever the case
