@@ -22,6 +22,6 @@ setup(
     # The tutorials live beside the other notebooks; installed, they are hear_nb.tutorials.
     packages=find_packages(include=["hear_nb", "hear_nb.*"]) + ["hear_nb.tutorials"],
     package_dir={"hear_nb.tutorials": "nbs/tutorials"},
-    package_data={"hear_nb": ["bundled/**", "weights/**"], "hear_nb.tutorials": ["*.ipynb"]},
+    package_data={"hear_nb": ["bundled/**", "weights/**", "viz/*.js", "viz/*.css"], "hear_nb.tutorials": ["*.ipynb"]},
     include_package_data=False, zip_safe=False,
 )
