@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['VIEWS', 'watching', 'Terms', 'relative_terms', 'task_terms', 'Maps', 'Look', 'look', 'heads', 'terms', 'distances',
-           'windows', 'rollouts', 'understood', 'looked_at', 'click', 'Attention', 'attention']
+           'windows', 'rollouts', 'understood', 'looked_at', 'click', 'png', 'Attention', 'attention']
 
-# %% ../../nbs/32_viz_attention.ipynb #29b6cbe2
+# %% ../../nbs/32_viz_attention.ipynb #4a737b50
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
@@ -28,7 +28,7 @@ from ..layers import RelativeAttention
 from ..model import frame_times
 from .player import Player
 
-# %% ../../nbs/32_viz_attention.ipynb #0bd6e0bb
+# %% ../../nbs/32_viz_attention.ipynb #fbb0be78
 @contextmanager
 def watching(
     modules,  # an iterable of modules
@@ -43,7 +43,7 @@ def watching(
     finally:
         for handle in handles: handle.remove()
 
-# %% ../../nbs/32_viz_attention.ipynb #b5114ebe
+# %% ../../nbs/32_viz_attention.ipynb #4b81433f
 @dataclass
 class Terms:
     "The attention of one module over one window."
@@ -68,7 +68,7 @@ def _distances(module: RelativeAttention, x: Tensor) -> Tensor:
     i = torch.arange(len(x), device=x.device)
     return len(module.rel_k) // 2 + i - i[:, None]
 
-# %% ../../nbs/32_viz_attention.ipynb #9f68d447
+# %% ../../nbs/32_viz_attention.ipynb #30fe88ff
 @torch.no_grad()
 def task_terms(
     task: nn.Module,  # a `TaskModel`
@@ -78,7 +78,7 @@ def task_terms(
     x = x + task.positions[0, :len(x)]
     return Terms(task.layer.self_attn(x, x, x, average_attn_weights=False)[1])
 
-# %% ../../nbs/32_viz_attention.ipynb #2698ed6c
+# %% ../../nbs/32_viz_attention.ipynb #b9f05954
 @dataclass
 class Maps:
     "What one stack of attention layers looked at in one clip. Frames are the model's, 50 a second."
@@ -98,7 +98,7 @@ class Maps:
     @property
     def heads(self) -> int: return len(self.terms(0).weights)
 
-# %% ../../nbs/32_viz_attention.ipynb #3d53e5de
+# %% ../../nbs/32_viz_attention.ipynb #ae005a11
 @patch
 def rollout(self: Maps,
             window: int = 0,
@@ -123,7 +123,7 @@ def weights(self: Maps,
     if head is not None and not 0 <= head < len(p): raise IndexError(f'head {head}: there are 0 to {len(p) - 1}')
     return p.mean(0) if head is None else p[head]
 
-# %% ../../nbs/32_viz_attention.ipynb #2eacff96
+# %% ../../nbs/32_viz_attention.ipynb #29d421c9
 @patch
 def row(self: Maps,
         frame: int,                # who looks
@@ -149,7 +149,7 @@ def matrix(self: Maps,
         out[index[mask][:, None], index[mask]] += self.blend[window, mask][:, None] * self.weights(layer, head, window)
     return out.numpy()
 
-# %% ../../nbs/32_viz_attention.ipynb #545bd661
+# %% ../../nbs/32_viz_attention.ipynb #a8bbe66f
 @patch
 def profile(self: Maps, layer: int) -> np.ndarray:
     "Returns (heads, 2 size - 1): the mean weight at the distances -(size - 1) to size - 1 frames; each row sums to 1."
@@ -170,7 +170,7 @@ def distance(self: Maps, layer: int) -> np.ndarray:
     profile = self.profile(layer)
     return profile @ np.abs(np.arange(profile.shape[1]) - profile.shape[1] // 2) / FRAME_RATE
 
-# %% ../../nbs/32_viz_attention.ipynb #f3b74808
+# %% ../../nbs/32_viz_attention.ipynb #76be1c2f
 @dataclass
 class Look:
     "A clip, and what a model looked at while it heard it."
@@ -195,7 +195,7 @@ def look(
     log_mel = _frontend()(waveform[None]).log_mel[0].numpy()
     return Look(waveform, log_mel, acoustic, _task_maps(model, calls[-1], acoustic.frames) if task else None)
 
-# %% ../../nbs/32_viz_attention.ipynb #471fb551
+# %% ../../nbs/32_viz_attention.ipynb #0858256c
 def _acoustic_maps(stack, calls, *layers) -> Maps:
     "Returns the maps of a `WindowedTransformer` from its own calls and those of its attention modules."
     (((x, lengths, *_), _),), cfg = calls, stack.cfg
@@ -220,7 +220,7 @@ def _shares(w: Windows, weights: Tensor, frames: int) -> Tensor:
     total = weights.new_zeros(frames).index_add(0, w.index.flatten(), weights.flatten())
     return (weights / total.clamp(min=1e-6)[w.index]).cpu()
 
-# %% ../../nbs/32_viz_attention.ipynb #c30ce5a1
+# %% ../../nbs/32_viz_attention.ipynb #4a20afdf
 def _along(
     ax,              # axes of a matrix over time, see `_show`
     look: Look,
@@ -253,7 +253,7 @@ def _show(
     ax.tick_params(colors='k')
     return ax.imshow(np.asarray(values), aspect='auto', interpolation='auto', extent=(*edges, *edges[::-1]), **style)
 
-# %% ../../nbs/32_viz_attention.ipynb #dd7d746b
+# %% ../../nbs/32_viz_attention.ipynb #7b2e2f4c
 def _weights_norm(*weights) -> PowerNorm:
     "Returns the colours' scale for all these weights: square roots, up to their 99.9th percentile."
     return PowerNorm(.5, 0, max(float(np.quantile(np.asarray(w), .999)) for w in weights))
@@ -283,7 +283,7 @@ def heads(
     _colorbar(image, axes, 'weight')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #5ebd66dd
+# %% ../../nbs/32_viz_attention.ipynb #f15558cd
 @styled
 def terms(
     look: Look,
@@ -309,7 +309,7 @@ def terms(
     _colorbar(images[0], axes[0], 'weight'); _colorbar(images[2], axes[1:], "logit less its row's mean")
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #011db938
+# %% ../../nbs/32_viz_attention.ipynb #5e43a6fb
 @styled
 def distances(look: Look):
     "Draws how far each head looks, and to which side. Returns the figure."
@@ -332,7 +332,7 @@ def distances(look: Look):
     _colorbar(image, right, 'weight')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #3eebae73
+# %% ../../nbs/32_viz_attention.ipynb #d9b2d3e3
 @styled
 def windows(
     look: Look,
@@ -363,7 +363,7 @@ def _named(look: Look, layer, head: int | None) -> tuple:
     if layer is None: return maps, layer, 'rollout over all layers'
     return maps, layer, f'{name}, {"mean of the heads" if head is None else f"head {head}"}'
 
-# %% ../../nbs/32_viz_attention.ipynb #03cd7a86
+# %% ../../nbs/32_viz_attention.ipynb #a13d03bf
 @styled
 def rollouts(
     look: Look,
@@ -381,7 +381,7 @@ def rollouts(
     _colorbar(image, axes, 'share')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #eb733142
+# %% ../../nbs/32_viz_attention.ipynb #a9b81fce
 @styled
 def understood(look: Look):
     "Draws what each head of the Task Model looks at most, over the clip. Returns the figure. Raises ValueError if there is none."
@@ -400,7 +400,7 @@ def understood(look: Look):
     below.legend(frameon=False, ncols=4, loc='lower left', bbox_to_anchor=(0, 1)); below.tick_params(colors='k')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #45b5c9c5
+# %% ../../nbs/32_viz_attention.ipynb #c90eeab9
 def looked_at(
     look: Look,
     seconds: float,          # the moment that looks
@@ -414,7 +414,7 @@ def looked_at(
     away = np.abs(np.arange(maps.frames) - frame) >= .1 * FRAME_RATE
     return weights, float(frame_times(maps.frames)[np.argmax(np.where(away, weights, -1)) if away.any() else frame])
 
-# %% ../../nbs/32_viz_attention.ipynb #3ed80448
+# %% ../../nbs/32_viz_attention.ipynb #e830c088
 @styled
 def click(
     look: Look,
@@ -428,7 +428,17 @@ def click(
 
 def _light(weights: np.ndarray) -> np.ndarray: return weights / weights.max()
 
-# %% ../../nbs/32_viz_attention.ipynb #f5e1dc14
+# %% ../../nbs/32_viz_attention.ipynb #1d07d69d
+def png(
+    fig,
+) -> bytes:
+    "Returns a figure as a PNG, and closes it."
+    file = BytesIO()
+    fig.savefig(file, dpi=90)
+    plt.close(fig)
+    return file.getvalue()
+
+# %% ../../nbs/32_viz_attention.ipynb #df3fa0af
 VIEWS = {'all heads': heads, 'content and position': terms, 'local and global': distances, 'windows': windows,
          'rollout': rollouts, 'task model': understood, 'click': click}
 
@@ -456,7 +466,7 @@ class Attention(widgets.VBox):
 
     def __repr__(self): return f'Attention({self.player.title!r})'  # not with all that is in it
 
-# %% ../../nbs/32_viz_attention.ipynb #9df6427b
+# %% ../../nbs/32_viz_attention.ipynb #cf53476c
 @patch
 def light(self: Attention,
           play: bool = False,  # both moments
@@ -480,7 +490,7 @@ def _head(self: Attention) -> int | None:
     maps, _, _ = _named(self.look, self.layer.value, None)
     return self.head.value if self.head.value is None or self.head.value < maps.heads else None
 
-# %% ../../nbs/32_viz_attention.ipynb #b6dc0d12
+# %% ../../nbs/32_viz_attention.ipynb #c38b57b6
 @patch
 def figure(self: Attention,
            view: str | None = None, # one of `VIEWS`; None: the picture that is shown
@@ -498,12 +508,10 @@ def figure(self: Attention,
 @patch
 def draw(self: Attention):
     "Draws the picture again."
-    file = BytesIO()
-    try: self.figure().savefig(file, dpi=90)
-    except ValueError as e: self.message.value = str(e); return
-    self.picture.value = file.getvalue()
+    try: self.picture.value = png(self.figure())
+    except ValueError as e: self.message.value = str(e)
 
-# %% ../../nbs/32_viz_attention.ipynb #e9fbcda8
+# %% ../../nbs/32_viz_attention.ipynb #35aa9c81
 def attention(
     model,                          # a HEAR or an AcousticTokenizer
     x,                              # a path, or a 1-D or (channels, samples) array or tensor
