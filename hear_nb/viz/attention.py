@@ -6,7 +6,7 @@
 __all__ = ['VIEWS', 'watching', 'Terms', 'relative_terms', 'task_terms', 'Maps', 'Look', 'look', 'heads', 'terms', 'distances',
            'windows', 'rollouts', 'understood', 'looked_at', 'click', 'png', 'Attention', 'attention']
 
-# %% ../../nbs/32_viz_attention.ipynb #4a737b50
+# %% ../../nbs/32_viz_attention.ipynb #41489b21
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
@@ -28,7 +28,7 @@ from ..layers import RelativeAttention
 from ..model import frame_times
 from .player import Player
 
-# %% ../../nbs/32_viz_attention.ipynb #fbb0be78
+# %% ../../nbs/32_viz_attention.ipynb #446f1d53
 @contextmanager
 def watching(
     modules,  # an iterable of modules
@@ -43,7 +43,7 @@ def watching(
     finally:
         for handle in handles: handle.remove()
 
-# %% ../../nbs/32_viz_attention.ipynb #4b81433f
+# %% ../../nbs/32_viz_attention.ipynb #9143605a
 @dataclass
 class Terms:
     "The attention of one module over one window."
@@ -68,7 +68,7 @@ def _distances(module: RelativeAttention, x: Tensor) -> Tensor:
     i = torch.arange(len(x), device=x.device)
     return len(module.rel_k) // 2 + i - i[:, None]
 
-# %% ../../nbs/32_viz_attention.ipynb #30fe88ff
+# %% ../../nbs/32_viz_attention.ipynb #df9d45ca
 @torch.no_grad()
 def task_terms(
     task: nn.Module,  # a `TaskModel`
@@ -78,12 +78,12 @@ def task_terms(
     x = x + task.positions[0, :len(x)]
     return Terms(task.layer.self_attn(x, x, x, average_attn_weights=False)[1])
 
-# %% ../../nbs/32_viz_attention.ipynb #b9f05954
+# %% ../../nbs/32_viz_attention.ipynb #66d465ae
 @dataclass
 class Maps:
     "What one stack of attention layers looked at in one clip. Frames are the model's, 50 a second."
     modules: list[nn.Module]  # of the layers
-    inputs: list[Tensor]      # what went into each, (windows, size, width)
+    inputs: list[list[Tensor]] # what went into each in each window, (frames, width)
     windows: Windows          # which frames of the clip each window holds
     blend: Tensor             # (windows, size) how much a window counts in a frame; the sum over windows is 1
     terms_of: callable        # (module, (frames, width)) -> Terms
@@ -93,12 +93,12 @@ class Maps:
         "Returns what `layer` did in `window`. Raises IndexError if there is no such layer or window."
         for name, i, n in (('layer', layer, len(self.modules)), ('window', window, len(self.windows.clip))):
             if not 0 <= i < n: raise IndexError(f'{name} {i}: there {"is only" if n == 1 else "are"} 0{f" to {n - 1}" if n > 1 else ""}')
-        return self.terms_of(self.modules[layer], self.inputs[layer][window, self.windows.mask[window]])
+        return self.terms_of(self.modules[layer], self.inputs[layer][window])
 
     @property
     def heads(self) -> int: return len(self.terms(0).weights)
 
-# %% ../../nbs/32_viz_attention.ipynb #ae005a11
+# %% ../../nbs/32_viz_attention.ipynb #cb0090b0
 @patch
 def rollout(self: Maps,
             window: int = 0,
@@ -123,7 +123,7 @@ def weights(self: Maps,
     if head is not None and not 0 <= head < len(p): raise IndexError(f'head {head}: there are 0 to {len(p) - 1}')
     return p.mean(0) if head is None else p[head]
 
-# %% ../../nbs/32_viz_attention.ipynb #29d421c9
+# %% ../../nbs/32_viz_attention.ipynb #d70f4e67
 @patch
 def row(self: Maps,
         frame: int,                # who looks
@@ -149,7 +149,7 @@ def matrix(self: Maps,
         out[index[mask][:, None], index[mask]] += self.blend[window, mask][:, None] * self.weights(layer, head, window)
     return out.numpy()
 
-# %% ../../nbs/32_viz_attention.ipynb #a8bbe66f
+# %% ../../nbs/32_viz_attention.ipynb #7b9776a1
 @patch
 def profile(self: Maps, layer: int) -> np.ndarray:
     "Returns (heads, 2 size - 1): the mean weight at the distances -(size - 1) to size - 1 frames; each row sums to 1."
@@ -170,7 +170,7 @@ def distance(self: Maps, layer: int) -> np.ndarray:
     profile = self.profile(layer)
     return profile @ np.abs(np.arange(profile.shape[1]) - profile.shape[1] // 2) / FRAME_RATE
 
-# %% ../../nbs/32_viz_attention.ipynb #76be1c2f
+# %% ../../nbs/32_viz_attention.ipynb #21a320f2
 @dataclass
 class Look:
     "A clip, and what a model looked at while it heard it."
@@ -195,14 +195,14 @@ def look(
     log_mel = _frontend()(waveform[None]).log_mel[0].numpy()
     return Look(waveform, log_mel, acoustic, _task_maps(model, calls[-1], acoustic.frames) if task else None)
 
-# %% ../../nbs/32_viz_attention.ipynb #0858256c
+# %% ../../nbs/32_viz_attention.ipynb #fef3604c
 def _acoustic_maps(stack, calls, *layers) -> Maps:
     "Returns the maps of a `WindowedTransformer` from its own calls and those of its attention modules."
     (((x, lengths, *_), _),), cfg = calls, stack.cfg
     frames = x.shape[1]
-    inputs = [torch.cat([inputs[0] for inputs, _ in seen]) for seen in layers]  # a few windows at a time go through a layer
     if frames > cfg.window: w, weights = windows_of(lengths, frames, cfg.window, cfg.stride), ramp(cfg.window, cfg.overlap, x.device)
     else: w, weights = windows_of(lengths, frames, frames, frames), torch.ones(frames, device=x.device)
+    inputs = [_valid(w, [row for inputs, _ in seen for row in inputs[0]]) for seen in layers]  # in few windows at a time
     return Maps([l.attention for l in stack.layers], inputs, _on_cpu(w), _shares(w, weights, frames), relative_terms, frames)
 
 def _task_maps(model, calls, frames: int) -> Maps:
@@ -210,7 +210,9 @@ def _task_maps(model, calls, frames: int) -> Maps:
     ((x, lengths, *_), _), window = calls[0], model.task.positions.shape[1]
     size = min(window, frames)
     w = windows_of(torch.tensor([frames], device=x.device), frames, size, window - model.config.task.overlap)
-    return Maps([model.task], [x], _on_cpu(w), _shares(w, torch.ones(size, device=x.device), frames), task_terms, frames)
+    return Maps([model.task], [_valid(w, x)], _on_cpu(w), _shares(w, torch.ones(size, device=x.device), frames), task_terms, frames)
+
+def _valid(w: Windows, rows) -> list[Tensor]: return [row[:n] for row, n in zip(rows, w.mask.sum(1).tolist(), strict=True)]
 
 def _on_cpu(w: Windows) -> Windows: return Windows(*(t.cpu() for t in w))
 
@@ -220,7 +222,7 @@ def _shares(w: Windows, weights: Tensor, frames: int) -> Tensor:
     total = weights.new_zeros(frames).index_add(0, w.index.flatten(), weights.flatten())
     return (weights / total.clamp(min=1e-6)[w.index]).cpu()
 
-# %% ../../nbs/32_viz_attention.ipynb #4a20afdf
+# %% ../../nbs/32_viz_attention.ipynb #f7cb8d1b
 def _along(
     ax,              # axes of a matrix over time, see `_show`
     look: Look,
@@ -253,7 +255,7 @@ def _show(
     ax.tick_params(colors='k')
     return ax.imshow(np.asarray(values), aspect='auto', interpolation='auto', extent=(*edges, *edges[::-1]), **style)
 
-# %% ../../nbs/32_viz_attention.ipynb #7b2e2f4c
+# %% ../../nbs/32_viz_attention.ipynb #65b91eb2
 def _weights_norm(*weights) -> PowerNorm:
     "Returns the colours' scale for all these weights: square roots, up to their 99.9th percentile."
     return PowerNorm(.5, 0, max(float(np.quantile(np.asarray(w), .999)) for w in weights))
@@ -283,7 +285,7 @@ def heads(
     _colorbar(image, axes, 'weight')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #f15558cd
+# %% ../../nbs/32_viz_attention.ipynb #1f526a4e
 @styled
 def terms(
     look: Look,
@@ -309,7 +311,7 @@ def terms(
     _colorbar(images[0], axes[0], 'weight'); _colorbar(images[2], axes[1:], "logit less its row's mean")
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #5e43a6fb
+# %% ../../nbs/32_viz_attention.ipynb #b0507d21
 @styled
 def distances(look: Look):
     "Draws how far each head looks, and to which side. Returns the figure."
@@ -332,7 +334,7 @@ def distances(look: Look):
     _colorbar(image, right, 'weight')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #d9b2d3e3
+# %% ../../nbs/32_viz_attention.ipynb #65b347c0
 @styled
 def windows(
     look: Look,
@@ -363,7 +365,7 @@ def _named(look: Look, layer, head: int | None) -> tuple:
     if layer is None: return maps, layer, 'rollout over all layers'
     return maps, layer, f'{name}, {"mean of the heads" if head is None else f"head {head}"}'
 
-# %% ../../nbs/32_viz_attention.ipynb #a13d03bf
+# %% ../../nbs/32_viz_attention.ipynb #5ecb67af
 @styled
 def rollouts(
     look: Look,
@@ -381,7 +383,7 @@ def rollouts(
     _colorbar(image, axes, 'share')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #a9b81fce
+# %% ../../nbs/32_viz_attention.ipynb #001d7025
 @styled
 def understood(look: Look):
     "Draws what each head of the Task Model looks at most, over the clip. Returns the figure. Raises ValueError if there is none."
@@ -400,7 +402,7 @@ def understood(look: Look):
     below.legend(frameon=False, ncols=4, loc='lower left', bbox_to_anchor=(0, 1)); below.tick_params(colors='k')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #c90eeab9
+# %% ../../nbs/32_viz_attention.ipynb #624d0ece
 def looked_at(
     look: Look,
     seconds: float,          # the moment that looks
@@ -414,7 +416,7 @@ def looked_at(
     away = np.abs(np.arange(maps.frames) - frame) >= .1 * FRAME_RATE
     return weights, float(frame_times(maps.frames)[np.argmax(np.where(away, weights, -1)) if away.any() else frame])
 
-# %% ../../nbs/32_viz_attention.ipynb #e830c088
+# %% ../../nbs/32_viz_attention.ipynb #08ff7f3c
 @styled
 def click(
     look: Look,
@@ -428,7 +430,7 @@ def click(
 
 def _light(weights: np.ndarray) -> np.ndarray: return weights / weights.max()
 
-# %% ../../nbs/32_viz_attention.ipynb #1d07d69d
+# %% ../../nbs/32_viz_attention.ipynb #045682da
 def png(
     fig,
 ) -> bytes:
@@ -438,7 +440,7 @@ def png(
     plt.close(fig)
     return file.getvalue()
 
-# %% ../../nbs/32_viz_attention.ipynb #df3fa0af
+# %% ../../nbs/32_viz_attention.ipynb #21ae393f
 VIEWS = {'all heads': heads, 'content and position': terms, 'local and global': distances, 'windows': windows,
          'rollout': rollouts, 'task model': understood, 'click': click}
 
@@ -448,12 +450,12 @@ class Attention(widgets.VBox):
                  look: Look,
                  title: str = '',  # of the clip
                 ):
-        self.look, self.player, self.next = look, Player(look.waveform, title=title), None
-        choose, layers = widgets.Dropdown, [(f'layer {i}', i) for i in range(len(look.acoustic.modules))]
-        self.layer = choose(options=[('rollout', None), *layers, *([('Task Model', 'task')] if look.task else [])], description='layer')
-        self.head = choose(options=[('mean', None), *((f'head {i}', i) for i in range(look.acoustic.heads))], description='head')
+        self.look, self.player, self.next, self.drawn = look, Player(look.waveform, title=title), None, None
+        names = ['rollout', *range(n := len(look.acoustic.modules)), *(['Task Model'] if look.task else [])]
+        self.layer = widgets.Dropdown(options=names, value=n - 1, description='layer')  # `None` would be shown as nothing chosen
+        self.head = widgets.Dropdown(options=['mean', *range(look.acoustic.heads)], description='head')
         self.window = widgets.BoundedIntText(0, 0, len(look.acoustic.windows.clip) - 1, description='window')
-        self.view = choose(options=[v for v in VIEWS if v != 'click' and (look.task or v != 'task model')], description='picture')
+        self.view = widgets.Dropdown(options=[v for v in VIEWS if v != 'click' and (look.task or v != 'task model')], description='picture')
         self.sound, self.message = widgets.Checkbox(True, description='play both moments', indent=False), widgets.Label()
         self.picture = widgets.Image(format='png', layout=dict(max_width='100%', align_self='flex-start'))
         super().__init__([widgets.HBox([self.layer, self.head, self.sound]), self.player, self.message,
@@ -466,15 +468,23 @@ class Attention(widgets.VBox):
 
     def __repr__(self): return f'Attention({self.player.title!r})'  # not with all that is in it
 
-# %% ../../nbs/32_viz_attention.ipynb #cf53476c
+# %% ../../nbs/32_viz_attention.ipynb #d3fa19ec
+@patch
+def chosen(self: Attention) -> dict:
+    "Returns what is chosen in the widget, as options of the functions in `VIEWS`."
+    layer = {'rollout': None, 'Task Model': 'task'}.get(self.layer.value, self.layer.value)
+    head = None if self.head.value == 'mean' else self.head.value
+    if head is not None and head >= _named(self.look, layer, None)[0].heads: head = None  # the Task Model may have fewer
+    return dict(layer=layer, head=head, window=self.window.value, seconds=self.player.clicked or 0.)
+
 @patch
 def light(self: Attention,
           play: bool = False,  # both moments
          ):
     "Lights what the clicked moment looks at."
-    self.next, seconds = None, self.player.clicked
+    self.next, seconds, chosen = None, self.player.clicked, self.chosen()
     if seconds is None: return
-    weights, at = looked_at(self.look, seconds, self.layer.value, self._head())
+    weights, at = looked_at(self.look, seconds, chosen['layer'], chosen['head'])
     self.player.highlight, self.player.marks = _light(weights), [seconds, at]
     self.message.value = f'{seconds:.2f} s looks most, farther than 0.1 s from itself, at {at:.2f} s'
     if play: self.next = at; self.player.play(max(0, seconds - .15), seconds + .15)
@@ -484,34 +494,35 @@ def _after(self: Attention, _):
     "Plays the second of two moments after the first."
     if (at := self.next) is not None: self.next = None; self.player.play(max(0, at - .15), at + .15)
 
+# %% ../../nbs/32_viz_attention.ipynb #853eb2a3
 @patch
-def _head(self: Attention) -> int | None:
-    "Returns the chosen head; the Task Model may have fewer."
-    maps, _, _ = _named(self.look, self.layer.value, None)
-    return self.head.value if self.head.value is None or self.head.value < maps.heads else None
+def options(self: Attention,
+            view: str,  # one of `VIEWS`
+           ) -> dict:
+    "Returns what its function is told by the widget."
+    chosen = self.chosen()
+    if VIEWS[view] is terms: chosen.update(layer=chosen['layer'] if isinstance(chosen['layer'], int) else 0, head=chosen['head'] or 0)
+    return {k: v for k, v in chosen.items() if k in signature(VIEWS[view]).parameters}
 
-# %% ../../nbs/32_viz_attention.ipynb #c38b57b6
 @patch
 def figure(self: Attention,
            view: str | None = None, # one of `VIEWS`; None: the picture that is shown
            **options,               # of its function: layer, head, window, seconds; what is not given is as chosen in the widget
           ):
     "Returns a figure, for documents and for GitHub. Raises ValueError or IndexError if there is nothing to draw."
-    draw = VIEWS[view or self.view.value]
-    chosen = dict(layer=self.layer.value, head=self._head(), window=self.window.value, seconds=self.player.clicked or 0.)
-    if draw is terms: chosen.update(layer=chosen['layer'] if isinstance(chosen['layer'], int) else 0, head=chosen['head'] or 0)
-    wanted = {k: v for k, v in chosen.items() if k in signature(draw).parameters}
-    fig = draw(self.look, **{**wanted, **options})
+    view = view or self.view.value
+    fig = VIEWS[view](self.look, **{**self.options(view), **options})
     plt.close(fig)  # or a notebook would show it twice
     return fig
 
 @patch
 def draw(self: Attention):
-    "Draws the picture again."
-    try: self.picture.value = png(self.figure())
+    "Draws the picture again, unless nothing in it would change."
+    if self.drawn == (drawn := (self.view.value, self.options(self.view.value))): return
+    try: self.picture.value, self.drawn = png(self.figure()), drawn
     except ValueError as e: self.message.value = str(e)
 
-# %% ../../nbs/32_viz_attention.ipynb #35aa9c81
+# %% ../../nbs/32_viz_attention.ipynb #55a4bf5e
 def attention(
     model,                          # a HEAR or an AcousticTokenizer
     x,                              # a path, or a 1-D or (channels, samples) array or tensor

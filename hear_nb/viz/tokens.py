@@ -7,7 +7,7 @@ __all__ = ['AROUND', 'timeline', 'level', 'audible', 'decoded', 'hear', 'Guesses
            'usage', 'entropy', 'followers', 'transitions', 'classes', 'heights', 'code_map', 'segments', 'mean_log_mel',
            'joined', 'code_figure', 'Codebook', 'codebook', 'together', 'agreement', 'Compared', 'compare']
 
-# %% ../../nbs/33_viz_tokens.ipynb #7ba1f67a
+# %% ../../nbs/33_viz_tokens.ipynb #51a08450
 from dataclasses import dataclass
 
 import ipywidgets as widgets, matplotlib.pyplot as plt, numpy as np
@@ -23,7 +23,7 @@ from ..stages import random_mask
 from .attention import png
 from .player import Player
 
-# %% ../../nbs/33_viz_tokens.ipynb #6c3741a4
+# %% ../../nbs/33_viz_tokens.ipynb #056aec3a
 def timeline(
     tokenizer,                      # an AcousticTokenizer
     x,                              # a path, or a 1-D or (channels, samples) array or tensor
@@ -33,7 +33,7 @@ def timeline(
     "Returns a player of the clip with its tokens below, with `.figure()` as its static form. Raises AudioError."
     return Player(x, sample_rate, title, tokens=tokenizer.encode(x, sample_rate)[0])
 
-# %% ../../nbs/33_viz_tokens.ipynb #ba61cf30
+# %% ../../nbs/33_viz_tokens.ipynb #ae2c0a28
 def level(
     waveform: Tensor,  # (samples,) at 16 kHz
 ) -> tuple[float, float]:
@@ -57,7 +57,7 @@ def audible(
     y = librosa.griffinlim(spectrum, hop_length=HOP, win_length=WINDOW, n_fft=N_FFT, length=length, random_state=0)
     return torch.from_numpy(librosa.util.fix_length(y, size=samples or length)).float()
 
-# %% ../../nbs/33_viz_tokens.ipynb #3a627977
+# %% ../../nbs/33_viz_tokens.ipynb #9264bd42
 @torch.no_grad()
 def decoded(
     decoder,  # a `TokenDecoder`
@@ -80,7 +80,7 @@ def hear(
     tracks = {'through Griffin-Lim': _frontend()(waveform[None]).log_mel[0], 'from tokens alone': decoded(decoder, tokens)}
     return Player(waveform, title=title, tokens=tokens, compare={k: audible(v, *at, len(waveform)) for k, v in tracks.items()})
 
-# %% ../../nbs/33_viz_tokens.ipynb #a075fd00
+# %% ../../nbs/33_viz_tokens.ipynb #e6c4a93d
 @dataclass
 class Guesses:
     "What the Acoustic Model guessed where it could not hear."
@@ -114,7 +114,7 @@ def guess(
         logits = predictor(model.acoustic(spectra.log_mel, spectra.lengths, hidden[None].to(model.device)))
     return Guesses(hidden.numpy(), tokenizer.encode(waveform)[0], logits[0].argmax(-1).cpu().numpy())
 
-# %% ../../nbs/33_viz_tokens.ipynb #4860f88f
+# %% ../../nbs/33_viz_tokens.ipynb #a985a2b1
 def fill_in(
     model,                          # a HEAR
     predictor,                      # its `TokenPredictor`
@@ -137,7 +137,7 @@ def fill_in(
     player.guesses = g
     return player
 
-# %% ../../nbs/33_viz_tokens.ipynb #7fcfcbb2
+# %% ../../nbs/33_viz_tokens.ipynb #f5b05899
 @dataclass
 class Encoded:
     "A dataset as tokens."
@@ -171,7 +171,7 @@ def encoded(
                 tokens.append(code[:n]); sure.append(p[:n])
     return Encoded(data, tokens, sure, tokenizer.config.tokenizer.codes)
 
-# %% ../../nbs/33_viz_tokens.ipynb #1ca7b1d0
+# %% ../../nbs/33_viz_tokens.ipynb #6370229f
 def usage(e: Encoded, ax=None):
     "Draws how often each code is used. Returns the axes."
     dead = (e.counts == 0).sum()
@@ -179,7 +179,7 @@ def usage(e: Encoded, ax=None):
     ax.set_title(f'{ax.get_title()}, {dead} dead')
     return ax
 
-# %% ../../nbs/33_viz_tokens.ipynb #b3444ab6
+# %% ../../nbs/33_viz_tokens.ipynb #01a3b2da
 def entropy(
     p,  # numbers that sum to 1 along the last axis
 ):
@@ -208,7 +208,7 @@ def transitions(
     _bar(image, ax, 'share of the row')
     return ax
 
-# %% ../../nbs/33_viz_tokens.ipynb #56afa4a4
+# %% ../../nbs/33_viz_tokens.ipynb #a308997a
 def _table(ax, values: np.ndarray, rows, columns):
     "Draws a table from 0 to 1, square roots as colours. Returns the image."
     image = ax.imshow(values, cmap='cividis', aspect='auto', norm=plt.matplotlib.colors.PowerNorm(.5, 0, 1), interpolation='nearest')
@@ -220,7 +220,7 @@ def _bar(image, ax, label, **options):
     bar = ax.figure.colorbar(image, ax=ax, label=label, shrink=.7, **options)
     bar.ax.tick_params(colors='k'); bar.minorticks_off()
 
-# %% ../../nbs/33_viz_tokens.ipynb #091b1d13
+# %% ../../nbs/33_viz_tokens.ipynb #5c0f08e6
 @styled
 def classes(
     e: Encoded,
@@ -243,7 +243,7 @@ def classes(
     _bar(image, ax, 'share of the row')
     return ax
 
-# %% ../../nbs/33_viz_tokens.ipynb #6f1bb57b
+# %% ../../nbs/33_viz_tokens.ipynb #1f434c76
 def heights(e: Encoded) -> np.ndarray:
     "Returns (codes,): the mean frequency of each code's frames in Hz, weighted by energy in mel bands; NaN for dead codes."
     total, n = np.zeros(e.codes), np.zeros(e.codes)
@@ -275,7 +275,7 @@ def code_map(
     _bar(dots, ax, 'mean frequency (Hz)', ticks=[100, 200, 500, 1000, 2000, 4000], format='{x:g}')
     return ax
 
-# %% ../../nbs/33_viz_tokens.ipynb #d748602e
+# %% ../../nbs/33_viz_tokens.ipynb #3469d3ee
 AROUND = 12  # frames shown before and after a code: 0.24 s
 
 def segments(
@@ -302,7 +302,7 @@ def mean_log_mel(
     seen = np.isfinite(total).sum(0)
     return np.where(seen > 0, np.nansum(total, 0) / seen.clip(min=1), np.nan)
 
-# %% ../../nbs/33_viz_tokens.ipynb #2f890cea
+# %% ../../nbs/33_viz_tokens.ipynb #7fec1396
 def joined(
     e: Encoded,
     places: list,  # from `segments`
@@ -319,7 +319,7 @@ def joined(
     light = np.concatenate(light)
     return torch.cat(sounds), light[:model_frames(sum(map(len, sounds)))], starts
 
-# %% ../../nbs/33_viz_tokens.ipynb #c8dff6a2
+# %% ../../nbs/33_viz_tokens.ipynb #6e8e8dfe
 @styled
 def code_figure(
     e: Encoded,
@@ -330,13 +330,12 @@ def code_figure(
     "Draws a code's mean log-mel, the decoder's rendering and its surest segments. Returns the figure. Raises ValueError."
     places = segments(e, code, n)
     pieces, light, starts = joined(e, places, code)
-    fig, axes = plt.subplot_mosaic('ab;cc', figsize=(8, 5), layout='constrained')
+    fig, axes = plt.subplot_mosaic('aa;cc' if decoder is None else 'ab;cc', figsize=(8, 5), layout='constrained')
     half = (AROUND + .5) / FRAME_RATE
     _mel(axes['a'], mean_log_mel(e, places), -half, half).set(title=f'code {code}: mean of {len(places)} segments', xlabel='time from its frame (s)')
     for edge in (-.5, .5): axes['a'].axvline(edge / FRAME_RATE, color='w', lw=1, ls='--')
-    if decoder is None: axes['b'].set_axis_off()
-    else: _mel(axes['b'], decoded(decoder, [code] * 25), 0, .5).set(title='what the decoder makes of it alone', xlabel='time (s)')
-    figures.spectrogram(pieces, ax=axes['c']).set_title('its surest segments, the surest first')
+    if decoder is not None: _mel(axes['b'], decoded(decoder, [code] * 25), 0, .5).set(title='what the decoder makes of it alone', xlabel='time (s)')
+    figures.spectrogram(pieces, ax=axes['c']).set_title('its surest segments, the surest first', pad=10)
     axes['c'].broken_barh([(_seconds(s), k / FRAME_RATE) for s, k in _runs(light) if light[s] == 1], (N_MELS, 6), color=OKABE_ITO[0], clip_on=False)
     return fig
 
@@ -347,7 +346,7 @@ def _mel(ax, log_mel, start: float, stop: float):
     ax.tick_params(colors='k'); ax.set_ylabel('frequency (Hz)')
     return ax
 
-# %% ../../nbs/33_viz_tokens.ipynb #3abe3a1d
+# %% ../../nbs/33_viz_tokens.ipynb #dae5cce0
 class Codebook(widgets.VBox):
     "A tokenizer's codebook on a dataset: pictures of the whole, and each code's sound."
     def __init__(self,
@@ -372,7 +371,7 @@ class Codebook(widgets.VBox):
 
     def __repr__(self): return f'Codebook({(self.encoded.counts > 0).sum()} of {self.encoded.codes} codes used)'
 
-# %% ../../nbs/33_viz_tokens.ipynb #04d00f2d
+# %% ../../nbs/33_viz_tokens.ipynb #5d7567d7
 @patch
 def figure(self: Codebook,
            view: str | None = None,  # 'usage', 'transitions', 'map', 'classes' or 'code'; None: the picture that is shown
@@ -403,7 +402,7 @@ def _pick(self: Codebook, change):
     "Turns to the code that was clicked on the map."
     if len(change['new']): self.code.value = int(self.used[change['new'][-1]])
 
-# %% ../../nbs/33_viz_tokens.ipynb #8b7d752d
+# %% ../../nbs/33_viz_tokens.ipynb #cd46b567
 def _scatter(e: Encoded, tokenizer):
     "Returns the map of the codes as a jupyter-scatter."
     import jscatter, pandas as pd
@@ -411,7 +410,8 @@ def _scatter(e: Encoded, tokenizer):
     places, _ = figures.project(tokenizer.codes.weight.detach().cpu().numpy()[used], 'pca')
     table = pd.DataFrame(dict(x=places[:, 0], y=places[:, 1], frames=e.counts[used], hz=heights(e)[used], code=used.astype(str)))
     scatter = jscatter.Scatter(data=table, x='x', y='y', height=300)
-    scatter.size(by='frames', map=(4, 24, 8)).color(by='hz', map='viridis', norm='log').legend(True)
+    scatter.size(by='frames', map=(4, 24, 8), labeling=dict(variable='frames'))
+    scatter.color(by='hz', map='viridis', norm='log', labeling=dict(variable='mean Hz')).legend(True).axes(False)
     return scatter.tooltip(True, properties=['code', 'frames', 'hz'])
 
 @patch(as_prop=True)
@@ -426,7 +426,7 @@ def codebook(
     "Returns a widget of the tokenizer's codebook, with `.figure()` as its static form. Raises AudioError, ValueError."
     return Codebook(tokenizer, encoded(tokenizer, data), decoder, column)
 
-# %% ../../nbs/33_viz_tokens.ipynb #e9a29035
+# %% ../../nbs/33_viz_tokens.ipynb #025ea490
 def together(a: Encoded, b: Encoded) -> np.ndarray:
     "Returns (codes of `a`, codes of `b`): how often both occur in the same frame. Raises ValueError for different clips."
     if [len(t) for t in a.tokens] != [len(t) for t in b.tokens]: raise ValueError('the tokens are not of the same clips')
@@ -453,7 +453,7 @@ def agreement(
     _bar(image, ax, 'share of the row')
     return ax
 
-# %% ../../nbs/33_viz_tokens.ipynb #c1c3bb32
+# %% ../../nbs/33_viz_tokens.ipynb #6c156bc4
 class Compared(widgets.VBox):
     "Two tokenizers on the same clips: each clip with both rows of tokens, and which codes occur together."
     def __init__(self,
