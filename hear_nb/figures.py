@@ -353,6 +353,7 @@ def draw(self: LiveTraining):
     for ax in fig.axes: ax.tick_params(colors='k')
     return fig
 
+# %% ../nbs/14_figures.ipynb #5762ce9e
 def _draw_codes(stage, clips, figure):
     "Draws how often each code is used in the clips, and the first clip's tokens."
     left, right = figure.subplots(1, 2)

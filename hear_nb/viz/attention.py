@@ -6,7 +6,7 @@
 __all__ = ['VIEWS', 'watching', 'Terms', 'relative_terms', 'task_terms', 'Maps', 'Look', 'look', 'heads', 'terms', 'distances',
            'windows', 'rollouts', 'understood', 'looked_at', 'click', 'png', 'Attention', 'attention']
 
-# %% ../../nbs/32_viz_attention.ipynb #41489b21
+# %% ../../nbs/32_viz_attention.ipynb #8724a8d1
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
@@ -28,7 +28,7 @@ from ..layers import RelativeAttention
 from ..model import frame_times
 from .player import Player
 
-# %% ../../nbs/32_viz_attention.ipynb #446f1d53
+# %% ../../nbs/32_viz_attention.ipynb #ecb7684c
 @contextmanager
 def watching(
     modules,  # an iterable of modules
@@ -43,7 +43,7 @@ def watching(
     finally:
         for handle in handles: handle.remove()
 
-# %% ../../nbs/32_viz_attention.ipynb #9143605a
+# %% ../../nbs/32_viz_attention.ipynb #6637352f
 @dataclass
 class Terms:
     "The attention of one module over one window."
@@ -68,7 +68,7 @@ def _distances(module: RelativeAttention, x: Tensor) -> Tensor:
     i = torch.arange(len(x), device=x.device)
     return len(module.rel_k) // 2 + i - i[:, None]
 
-# %% ../../nbs/32_viz_attention.ipynb #df9d45ca
+# %% ../../nbs/32_viz_attention.ipynb #daf4725f
 @torch.no_grad()
 def task_terms(
     task: nn.Module,  # a `TaskModel`
@@ -78,7 +78,7 @@ def task_terms(
     x = x + task.positions[0, :len(x)]
     return Terms(task.layer.self_attn(x, x, x, average_attn_weights=False)[1])
 
-# %% ../../nbs/32_viz_attention.ipynb #66d465ae
+# %% ../../nbs/32_viz_attention.ipynb #10883eb4
 @dataclass
 class Maps:
     "What one stack of attention layers looked at in one clip. Frames are the model's, 50 a second."
@@ -98,7 +98,7 @@ class Maps:
     @property
     def heads(self) -> int: return len(self.terms(0).weights)
 
-# %% ../../nbs/32_viz_attention.ipynb #cb0090b0
+# %% ../../nbs/32_viz_attention.ipynb #e1e09209
 @patch
 def rollout(self: Maps,
             window: int = 0,
@@ -123,7 +123,7 @@ def weights(self: Maps,
     if head is not None and not 0 <= head < len(p): raise IndexError(f'head {head}: there are 0 to {len(p) - 1}')
     return p.mean(0) if head is None else p[head]
 
-# %% ../../nbs/32_viz_attention.ipynb #d70f4e67
+# %% ../../nbs/32_viz_attention.ipynb #ecd53cda
 @patch
 def row(self: Maps,
         frame: int,                # who looks
@@ -149,7 +149,7 @@ def matrix(self: Maps,
         out[index[mask][:, None], index[mask]] += self.blend[window, mask][:, None] * self.weights(layer, head, window)
     return out.numpy()
 
-# %% ../../nbs/32_viz_attention.ipynb #7b9776a1
+# %% ../../nbs/32_viz_attention.ipynb #cc110a07
 @patch
 def profile(self: Maps, layer: int) -> np.ndarray:
     "Returns (heads, 2 size - 1): the mean weight at the distances -(size - 1) to size - 1 frames; each row sums to 1."
@@ -170,7 +170,7 @@ def distance(self: Maps, layer: int) -> np.ndarray:
     profile = self.profile(layer)
     return profile @ np.abs(np.arange(profile.shape[1]) - profile.shape[1] // 2) / FRAME_RATE
 
-# %% ../../nbs/32_viz_attention.ipynb #21a320f2
+# %% ../../nbs/32_viz_attention.ipynb #59bef093
 @dataclass
 class Look:
     "A clip, and what a model looked at while it heard it."
@@ -195,7 +195,7 @@ def look(
     log_mel = _frontend()(waveform[None]).log_mel[0].numpy()
     return Look(waveform, log_mel, acoustic, _task_maps(model, calls[-1], acoustic.frames) if task else None)
 
-# %% ../../nbs/32_viz_attention.ipynb #fef3604c
+# %% ../../nbs/32_viz_attention.ipynb #1169c2d4
 def _acoustic_maps(stack, calls, *layers) -> Maps:
     "Returns the maps of a `WindowedTransformer` from its own calls and those of its attention modules."
     (((x, lengths, *_), _),), cfg = calls, stack.cfg
@@ -205,6 +205,7 @@ def _acoustic_maps(stack, calls, *layers) -> Maps:
     inputs = [_valid(w, [row for inputs, _ in seen for row in inputs[0]]) for seen in layers]  # in few windows at a time
     return Maps([l.attention for l in stack.layers], inputs, _on_cpu(w), _shares(w, weights, frames), relative_terms, frames)
 
+# %% ../../nbs/32_viz_attention.ipynb #0e1d166e
 def _task_maps(model, calls, frames: int) -> Maps:
     "Returns the maps of the Task Model; its windows, if it needs any, are not blended but averaged."
     ((x, lengths, *_), _), window = calls[0], model.task.positions.shape[1]
@@ -212,6 +213,7 @@ def _task_maps(model, calls, frames: int) -> Maps:
     w = windows_of(torch.tensor([frames], device=x.device), frames, size, window - model.config.task.overlap)
     return Maps([model.task], [_valid(w, x)], _on_cpu(w), _shares(w, torch.ones(size, device=x.device), frames), task_terms, frames)
 
+# %% ../../nbs/32_viz_attention.ipynb #b7fd256c
 def _valid(w: Windows, rows) -> list[Tensor]: return [row[:n] for row, n in zip(rows, w.mask.sum(1).tolist(), strict=True)]
 
 def _on_cpu(w: Windows) -> Windows: return Windows(*(t.cpu() for t in w))
@@ -222,7 +224,7 @@ def _shares(w: Windows, weights: Tensor, frames: int) -> Tensor:
     total = weights.new_zeros(frames).index_add(0, w.index.flatten(), weights.flatten())
     return (weights / total.clamp(min=1e-6)[w.index]).cpu()
 
-# %% ../../nbs/32_viz_attention.ipynb #f7cb8d1b
+# %% ../../nbs/32_viz_attention.ipynb #14d037fb
 def _along(
     ax,              # axes of a matrix over time, see `_show`
     look: Look,
@@ -244,6 +246,7 @@ def _along(
         ax.tick_params(left=False, labelleft=False)
     return top
 
+# %% ../../nbs/32_viz_attention.ipynb #15407bda
 def _show(
     ax,
     values: np.ndarray,    # (frames, frames), a row a frame that looks
@@ -255,7 +258,7 @@ def _show(
     ax.tick_params(colors='k')
     return ax.imshow(np.asarray(values), aspect='auto', interpolation='auto', extent=(*edges, *edges[::-1]), **style)
 
-# %% ../../nbs/32_viz_attention.ipynb #65b91eb2
+# %% ../../nbs/32_viz_attention.ipynb #193696db
 def _weights_norm(*weights) -> PowerNorm:
     "Returns the colours' scale for all these weights: square roots, up to their 99.9th percentile."
     return PowerNorm(.5, 0, max(float(np.quantile(np.asarray(w), .999)) for w in weights))
@@ -264,6 +267,7 @@ def _colorbar(image, axes, label: str):
     fig = np.ravel(axes)[0].figure
     fig.colorbar(image, ax=axes, label=label, shrink=.7, aspect=30).ax.tick_params(colors='k')
 
+# %% ../../nbs/32_viz_attention.ipynb #1b8fb872
 @styled
 def heads(
     look: Look,
@@ -285,7 +289,7 @@ def heads(
     _colorbar(image, axes, 'weight')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #1f526a4e
+# %% ../../nbs/32_viz_attention.ipynb #a8b8d6a8
 @styled
 def terms(
     look: Look,
@@ -311,7 +315,7 @@ def terms(
     _colorbar(images[0], axes[0], 'weight'); _colorbar(images[2], axes[1:], "logit less its row's mean")
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #b0507d21
+# %% ../../nbs/32_viz_attention.ipynb #d10fc9a9
 @styled
 def distances(look: Look):
     "Draws how far each head looks, and to which side. Returns the figure."
@@ -334,7 +338,15 @@ def distances(look: Look):
     _colorbar(image, right, 'weight')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #65b347c0
+# %% ../../nbs/32_viz_attention.ipynb #17269592
+def _named(look: Look, layer, head: int | None) -> tuple:
+    "Returns the maps that `layer` belongs to, its number there, and what to call it. Raises ValueError."
+    if layer == 'task' and look.task is None: raise ValueError('a tokenizer has no Task Model to look at')
+    maps, layer, name = (look.task, 0, 'Task Model') if layer == 'task' else (look.acoustic, layer, f'layer {layer}')
+    if layer is None: return maps, layer, 'rollout over all layers'
+    return maps, layer, f'{name}, {"mean of the heads" if head is None else f"head {head}"}'
+
+# %% ../../nbs/32_viz_attention.ipynb #573163fd
 @styled
 def windows(
     look: Look,
@@ -358,14 +370,7 @@ def windows(
     _colorbar(image, ax, 'weight')
     return fig
 
-def _named(look: Look, layer, head: int | None) -> tuple:
-    "Returns the maps that `layer` belongs to, its number there, and what to call it. Raises ValueError."
-    if layer == 'task' and look.task is None: raise ValueError('a tokenizer has no Task Model to look at')
-    maps, layer, name = (look.task, 0, 'Task Model') if layer == 'task' else (look.acoustic, layer, f'layer {layer}')
-    if layer is None: return maps, layer, 'rollout over all layers'
-    return maps, layer, f'{name}, {"mean of the heads" if head is None else f"head {head}"}'
-
-# %% ../../nbs/32_viz_attention.ipynb #5ecb67af
+# %% ../../nbs/32_viz_attention.ipynb #2d9ad7ca
 @styled
 def rollouts(
     look: Look,
@@ -383,7 +388,7 @@ def rollouts(
     _colorbar(image, axes, 'share')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #001d7025
+# %% ../../nbs/32_viz_attention.ipynb #b7e5c718
 @styled
 def understood(look: Look):
     "Draws what each head of the Task Model looks at most, over the clip. Returns the figure. Raises ValueError if there is none."
@@ -402,7 +407,7 @@ def understood(look: Look):
     below.legend(frameon=False, ncols=4, loc='lower left', bbox_to_anchor=(0, 1)); below.tick_params(colors='k')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #624d0ece
+# %% ../../nbs/32_viz_attention.ipynb #a479f8e2
 def looked_at(
     look: Look,
     seconds: float,          # the moment that looks
@@ -416,7 +421,7 @@ def looked_at(
     away = np.abs(np.arange(maps.frames) - frame) >= .1 * FRAME_RATE
     return weights, float(frame_times(maps.frames)[np.argmax(np.where(away, weights, -1)) if away.any() else frame])
 
-# %% ../../nbs/32_viz_attention.ipynb #08ff7f3c
+# %% ../../nbs/32_viz_attention.ipynb #215ceaae
 @styled
 def click(
     look: Look,
@@ -430,7 +435,7 @@ def click(
 
 def _light(weights: np.ndarray) -> np.ndarray: return weights / weights.max()
 
-# %% ../../nbs/32_viz_attention.ipynb #045682da
+# %% ../../nbs/32_viz_attention.ipynb #fe4f6bcc
 def png(
     fig,
 ) -> bytes:
@@ -440,10 +445,11 @@ def png(
     plt.close(fig)
     return file.getvalue()
 
-# %% ../../nbs/32_viz_attention.ipynb #21ae393f
+# %% ../../nbs/32_viz_attention.ipynb #92e442aa
 VIEWS = {'all heads': heads, 'content and position': terms, 'local and global': distances, 'windows': windows,
          'rollout': rollouts, 'task model': understood, 'click': click}
 
+# %% ../../nbs/32_viz_attention.ipynb #ac90b9f7
 class Attention(widgets.VBox):
     "A clip and what a model looks at in it. Click a moment to see and hear where it looks."
     def __init__(self,
@@ -468,7 +474,7 @@ class Attention(widgets.VBox):
 
     def __repr__(self): return f'Attention({self.player.title!r})'  # not with all that is in it
 
-# %% ../../nbs/32_viz_attention.ipynb #d3fa19ec
+# %% ../../nbs/32_viz_attention.ipynb #40c1da82
 @patch
 def chosen(self: Attention) -> dict:
     "Returns what is chosen in the widget, as options of the functions in `VIEWS`."
@@ -494,7 +500,7 @@ def _after(self: Attention, _):
     "Plays the second of two moments after the first."
     if (at := self.next) is not None: self.next = None; self.player.play(max(0, at - .15), at + .15)
 
-# %% ../../nbs/32_viz_attention.ipynb #853eb2a3
+# %% ../../nbs/32_viz_attention.ipynb #e5d2b5b4
 @patch
 def options(self: Attention,
             view: str,  # one of `VIEWS`
@@ -504,6 +510,7 @@ def options(self: Attention,
     if VIEWS[view] is terms: chosen.update(layer=chosen['layer'] if isinstance(chosen['layer'], int) else 0, head=chosen['head'] or 0)
     return {k: v for k, v in chosen.items() if k in signature(VIEWS[view]).parameters}
 
+# %% ../../nbs/32_viz_attention.ipynb #dcdf27d3
 @patch
 def figure(self: Attention,
            view: str | None = None, # one of `VIEWS`; None: the picture that is shown
@@ -522,7 +529,7 @@ def draw(self: Attention):
     try: self.picture.value, self.drawn = png(self.figure()), drawn
     except ValueError as e: self.message.value = str(e)
 
-# %% ../../nbs/32_viz_attention.ipynb #55a4bf5e
+# %% ../../nbs/32_viz_attention.ipynb #c14668c1
 def attention(
     model,                          # a HEAR or an AcousticTokenizer
     x,                              # a path, or a 1-D or (channels, samples) array or tensor
