@@ -6,7 +6,7 @@
 __all__ = ['VIEWS', 'watching', 'Terms', 'relative_terms', 'task_terms', 'Maps', 'Look', 'look', 'heads', 'terms', 'distances',
            'windows', 'rollouts', 'understood', 'looked_at', 'click', 'png', 'Attention', 'attention']
 
-# %% ../../nbs/32_viz_attention.ipynb #8724a8d1
+# %% ../../nbs/32_viz_attention.ipynb #407ac05d
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
@@ -28,7 +28,7 @@ from ..layers import RelativeAttention
 from ..model import frame_times
 from .player import Player
 
-# %% ../../nbs/32_viz_attention.ipynb #ecb7684c
+# %% ../../nbs/32_viz_attention.ipynb #a73780bc
 @contextmanager
 def watching(
     modules,  # an iterable of modules
@@ -43,7 +43,7 @@ def watching(
     finally:
         for handle in handles: handle.remove()
 
-# %% ../../nbs/32_viz_attention.ipynb #6637352f
+# %% ../../nbs/32_viz_attention.ipynb #77d2da2e
 @dataclass
 class Terms:
     "The attention of one module over one window."
@@ -68,7 +68,7 @@ def _distances(module: RelativeAttention, x: Tensor) -> Tensor:
     i = torch.arange(len(x), device=x.device)
     return len(module.rel_k) // 2 + i - i[:, None]
 
-# %% ../../nbs/32_viz_attention.ipynb #daf4725f
+# %% ../../nbs/32_viz_attention.ipynb #6866bb7b
 @torch.no_grad()
 def task_terms(
     task: nn.Module,  # a `TaskModel`
@@ -78,7 +78,7 @@ def task_terms(
     x = x + task.positions[0, :len(x)]
     return Terms(task.layer.self_attn(x, x, x, average_attn_weights=False)[1])
 
-# %% ../../nbs/32_viz_attention.ipynb #10883eb4
+# %% ../../nbs/32_viz_attention.ipynb #43e95c72
 @dataclass
 class Maps:
     "What one stack of attention layers looked at in one clip. Frames are the model's, 50 a second."
@@ -98,7 +98,7 @@ class Maps:
     @property
     def heads(self) -> int: return len(self.terms(0).weights)
 
-# %% ../../nbs/32_viz_attention.ipynb #e1e09209
+# %% ../../nbs/32_viz_attention.ipynb #abc8290a
 @patch
 def rollout(self: Maps,
             window: int = 0,
@@ -123,7 +123,7 @@ def weights(self: Maps,
     if head is not None and not 0 <= head < len(p): raise IndexError(f'head {head}: there are 0 to {len(p) - 1}')
     return p.mean(0) if head is None else p[head]
 
-# %% ../../nbs/32_viz_attention.ipynb #ecd53cda
+# %% ../../nbs/32_viz_attention.ipynb #ccb8e5fc
 @patch
 def row(self: Maps,
         frame: int,                # who looks
@@ -141,15 +141,18 @@ def row(self: Maps,
 def matrix(self: Maps,
            layer: int | None = None,  # None: the rollout over all layers
            head: int | None = None,   # None: the mean over the heads
+           most: int = 3000,          # rows; of a longer clip (a minute), that many frames are merged that it has no more
           ) -> np.ndarray:
-    "Returns (frames, frames), the rows of all frames of the clip. Raises ValueError for more than a minute."
-    if self.frames > 60 * FRAME_RATE: raise ValueError(f'{self.frames / FRAME_RATE:.0f} s of matrix: cut out a minute or less')
-    out, w = torch.zeros(self.frames, self.frames), self.windows
+    "Returns (rows, rows), the attention of all frames of the clip; rows sum to 1. Of merged frames, the mean row and the summed columns."
+    k, w = -(-self.frames // most), self.windows
+    n = -(-self.frames // k)
+    out, cells = torch.zeros(n, n), torch.arange(self.frames) // k
     for window, (index, mask) in enumerate(zip(w.index, w.mask)):
-        out[index[mask][:, None], index[mask]] += self.blend[window, mask][:, None] * self.weights(layer, head, window)
-    return out.numpy()
+        i, p = cells[index[mask]], self.blend[window, mask][:, None] * self.weights(layer, head, window)
+        out.index_put_((i[:, None], i), p, accumulate=True)
+    return (out / torch.bincount(cells)[:, None]).numpy()
 
-# %% ../../nbs/32_viz_attention.ipynb #cc110a07
+# %% ../../nbs/32_viz_attention.ipynb #bf84ff0e
 @patch
 def profile(self: Maps, layer: int) -> np.ndarray:
     "Returns (heads, 2 size - 1): the mean weight at the distances -(size - 1) to size - 1 frames; each row sums to 1."
@@ -170,7 +173,7 @@ def distance(self: Maps, layer: int) -> np.ndarray:
     profile = self.profile(layer)
     return profile @ np.abs(np.arange(profile.shape[1]) - profile.shape[1] // 2) / FRAME_RATE
 
-# %% ../../nbs/32_viz_attention.ipynb #59bef093
+# %% ../../nbs/32_viz_attention.ipynb #71542e18
 @dataclass
 class Look:
     "A clip, and what a model looked at while it heard it."
@@ -195,7 +198,7 @@ def look(
     log_mel = _frontend()(waveform[None]).log_mel[0].numpy()
     return Look(waveform, log_mel, acoustic, _task_maps(model, calls[-1], acoustic.frames) if task else None)
 
-# %% ../../nbs/32_viz_attention.ipynb #1169c2d4
+# %% ../../nbs/32_viz_attention.ipynb #29583c31
 def _acoustic_maps(stack, calls, *layers) -> Maps:
     "Returns the maps of a `WindowedTransformer` from its own calls and those of its attention modules."
     (((x, lengths, *_), _),), cfg = calls, stack.cfg
@@ -205,7 +208,7 @@ def _acoustic_maps(stack, calls, *layers) -> Maps:
     inputs = [_valid(w, [row for inputs, _ in seen for row in inputs[0]]) for seen in layers]  # in few windows at a time
     return Maps([l.attention for l in stack.layers], inputs, _on_cpu(w), _shares(w, weights, frames), relative_terms, frames)
 
-# %% ../../nbs/32_viz_attention.ipynb #0e1d166e
+# %% ../../nbs/32_viz_attention.ipynb #56fd431f
 def _task_maps(model, calls, frames: int) -> Maps:
     "Returns the maps of the Task Model; its windows, if it needs any, are not blended but averaged."
     ((x, lengths, *_), _), window = calls[0], model.task.positions.shape[1]
@@ -213,7 +216,7 @@ def _task_maps(model, calls, frames: int) -> Maps:
     w = windows_of(torch.tensor([frames], device=x.device), frames, size, window - model.config.task.overlap)
     return Maps([model.task], [_valid(w, x)], _on_cpu(w), _shares(w, torch.ones(size, device=x.device), frames), task_terms, frames)
 
-# %% ../../nbs/32_viz_attention.ipynb #b7fd256c
+# %% ../../nbs/32_viz_attention.ipynb #a077b226
 def _valid(w: Windows, rows) -> list[Tensor]: return [row[:n] for row, n in zip(rows, w.mask.sum(1).tolist(), strict=True)]
 
 def _on_cpu(w: Windows) -> Windows: return Windows(*(t.cpu() for t in w))
@@ -224,7 +227,7 @@ def _shares(w: Windows, weights: Tensor, frames: int) -> Tensor:
     total = weights.new_zeros(frames).index_add(0, w.index.flatten(), weights.flatten())
     return (weights / total.clamp(min=1e-6)[w.index]).cpu()
 
-# %% ../../nbs/32_viz_attention.ipynb #14d037fb
+# %% ../../nbs/32_viz_attention.ipynb #c91bbb5b
 def _along(
     ax,              # axes of a matrix over time, see `_show`
     look: Look,
@@ -246,19 +249,20 @@ def _along(
         ax.tick_params(left=False, labelleft=False)
     return top
 
-# %% ../../nbs/32_viz_attention.ipynb #15407bda
+# %% ../../nbs/32_viz_attention.ipynb #8481f3da
 def _show(
     ax,
     values: np.ndarray,    # (frames, frames), a row a frame that looks
     start: int = 0,        # first frame of both
+    frames: int = 0,       # how many there are, if not one a row
     **style,               # for `imshow`
 ):
     "Draws a matrix over time. Returns the image."
-    edges = _seconds(start), _seconds(start + len(values))
+    edges = _seconds(start), _seconds(start + (frames or len(values)))
     ax.tick_params(colors='k')
     return ax.imshow(np.asarray(values), aspect='auto', interpolation='auto', extent=(*edges, *edges[::-1]), **style)
 
-# %% ../../nbs/32_viz_attention.ipynb #193696db
+# %% ../../nbs/32_viz_attention.ipynb #26808971
 def _weights_norm(*weights) -> PowerNorm:
     "Returns the colours' scale for all these weights: square roots, up to their 99.9th percentile."
     return PowerNorm(.5, 0, max(float(np.quantile(np.asarray(w), .999)) for w in weights))
@@ -267,7 +271,7 @@ def _colorbar(image, axes, label: str):
     fig = np.ravel(axes)[0].figure
     fig.colorbar(image, ax=axes, label=label, shrink=.7, aspect=30).ax.tick_params(colors='k')
 
-# %% ../../nbs/32_viz_attention.ipynb #1b8fb872
+# %% ../../nbs/32_viz_attention.ipynb #f4e340d8
 @styled
 def heads(
     look: Look,
@@ -289,7 +293,7 @@ def heads(
     _colorbar(image, axes, 'weight')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #a8b8d6a8
+# %% ../../nbs/32_viz_attention.ipynb #79d6f659
 @styled
 def terms(
     look: Look,
@@ -315,7 +319,7 @@ def terms(
     _colorbar(images[0], axes[0], 'weight'); _colorbar(images[2], axes[1:], "logit less its row's mean")
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #d10fc9a9
+# %% ../../nbs/32_viz_attention.ipynb #95fb15a8
 @styled
 def distances(look: Look):
     "Draws how far each head looks, and to which side. Returns the figure."
@@ -327,7 +331,7 @@ def distances(look: Look):
     left.axvline(alike := float(np.mean([(m * m - 1) / (3 * m) for m in maps.windows.mask.sum(1).tolist()])) / FRAME_RATE,
                  color='k', ls='--', lw=1, label='all frames alike')
     left.set_yticks(range(n * len(profiles)), [f'layer {i}, head {j}' for i in range(len(profiles)) for j in range(n)])
-    left.set(xlim=(0, 1.25 * alike), xlabel='mean distance (s)')
+    left.set(xlim=(0, max(1.25 * alike, .02)), xlabel='mean distance (s)')
     left.grid(True, axis='x', color='.9'); left.legend(loc='lower left', bbox_to_anchor=(0, 1), frameon=False)
     reach, rows = profiles[0].shape[1] / 2 / FRAME_RATE, np.concatenate(profiles)
     image = right.imshow(rows, aspect='auto', cmap='viridis', norm=_weights_norm(rows), interpolation='nearest',
@@ -338,7 +342,7 @@ def distances(look: Look):
     _colorbar(image, right, 'weight')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #17269592
+# %% ../../nbs/32_viz_attention.ipynb #89b711ce
 def _named(look: Look, layer, head: int | None) -> tuple:
     "Returns the maps that `layer` belongs to, its number there, and what to call it. Raises ValueError."
     if layer == 'task' and look.task is None: raise ValueError('a tokenizer has no Task Model to look at')
@@ -346,7 +350,7 @@ def _named(look: Look, layer, head: int | None) -> tuple:
     if layer is None: return maps, layer, 'rollout over all layers'
     return maps, layer, f'{name}, {"mean of the heads" if head is None else f"head {head}"}'
 
-# %% ../../nbs/32_viz_attention.ipynb #573163fd
+# %% ../../nbs/32_viz_attention.ipynb #4aa0e192
 @styled
 def windows(
     look: Look,
@@ -357,7 +361,7 @@ def windows(
     maps, layer, name = _named(look, layer, head)
     matrix, w = maps.matrix(layer, head), maps.windows
     fig, (top, ax) = plt.subplots(2, 1, figsize=(6.5, 6.8), layout='constrained', height_ratios=[1, 4], sharex=True)
-    image = _show(ax, matrix, cmap='viridis', norm=_weights_norm(matrix))
+    image = _show(ax, matrix, frames=maps.frames, cmap='viridis', norm=_weights_norm(matrix))
     for i, (index, mask, blend) in enumerate(zip(w.index.numpy(), w.mask.numpy(), shares := maps.blend.numpy())):
         colour, start, n = OKABE_ITO[i % 7], _seconds(int(index[0])), int(mask.sum())
         top.fill_between(frame_times(maps.frames)[index[mask]], blend[mask], color=colour, alpha=.35, lw=0)
@@ -370,7 +374,7 @@ def windows(
     _colorbar(image, ax, 'weight')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #2d9ad7ca
+# %% ../../nbs/32_viz_attention.ipynb #cde76236
 @styled
 def rollouts(
     look: Look,
@@ -388,7 +392,7 @@ def rollouts(
     _colorbar(image, axes, 'share')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #b7e5c718
+# %% ../../nbs/32_viz_attention.ipynb #60a665ca
 @styled
 def understood(look: Look):
     "Draws what each head of the Task Model looks at most, over the clip. Returns the figure. Raises ValueError if there is none."
@@ -399,7 +403,7 @@ def understood(look: Look):
     for head, colour, style in zip(range(maps.heads), OKABE_ITO, ['-', '--', '-.', ':'] * 9):
         given = np.zeros(maps.frames)
         for w in windows:
-            index = maps.windows.index[w, maps.windows.mask[w]]
+            index = maps.windows.index[w, maps.windows.mask[w]].numpy()
             given[index] += (maps.blend[w, maps.windows.mask[w], None] * maps.weights(0, head, w)).mean(0).numpy() * len(index)
         below.plot(times, given, style, color=colour, lw=1.2, label=f'head {head}')
     below.axhline(1, color='k', lw=.8, ls=(0, (1, 3)))
@@ -407,7 +411,7 @@ def understood(look: Look):
     below.legend(frameon=False, ncols=4, loc='lower left', bbox_to_anchor=(0, 1)); below.tick_params(colors='k')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #a479f8e2
+# %% ../../nbs/32_viz_attention.ipynb #9213901c
 def looked_at(
     look: Look,
     seconds: float,          # the moment that looks
@@ -421,7 +425,7 @@ def looked_at(
     away = np.abs(np.arange(maps.frames) - frame) >= .1 * FRAME_RATE
     return weights, float(frame_times(maps.frames)[np.argmax(np.where(away, weights, -1)) if away.any() else frame])
 
-# %% ../../nbs/32_viz_attention.ipynb #215ceaae
+# %% ../../nbs/32_viz_attention.ipynb #d9381dc4
 @styled
 def click(
     look: Look,
@@ -435,7 +439,7 @@ def click(
 
 def _light(weights: np.ndarray) -> np.ndarray: return weights / weights.max()
 
-# %% ../../nbs/32_viz_attention.ipynb #fe4f6bcc
+# %% ../../nbs/32_viz_attention.ipynb #f590140c
 def png(
     fig,
 ) -> bytes:
@@ -445,11 +449,11 @@ def png(
     plt.close(fig)
     return file.getvalue()
 
-# %% ../../nbs/32_viz_attention.ipynb #92e442aa
+# %% ../../nbs/32_viz_attention.ipynb #8c4abc89
 VIEWS = {'all heads': heads, 'content and position': terms, 'local and global': distances, 'windows': windows,
          'rollout': rollouts, 'task model': understood, 'click': click}
 
-# %% ../../nbs/32_viz_attention.ipynb #ac90b9f7
+# %% ../../nbs/32_viz_attention.ipynb #8a080ace
 class Attention(widgets.VBox):
     "A clip and what a model looks at in it. Click a moment to see and hear where it looks."
     def __init__(self,
@@ -474,7 +478,7 @@ class Attention(widgets.VBox):
 
     def __repr__(self): return f'Attention({self.player.title!r})'  # not with all that is in it
 
-# %% ../../nbs/32_viz_attention.ipynb #40c1da82
+# %% ../../nbs/32_viz_attention.ipynb #5bb6202c
 @patch
 def chosen(self: Attention) -> dict:
     "Returns what is chosen in the widget, as options of the functions in `VIEWS`."
@@ -500,7 +504,7 @@ def _after(self: Attention, _):
     "Plays the second of two moments after the first."
     if (at := self.next) is not None: self.next = None; self.player.play(max(0, at - .15), at + .15)
 
-# %% ../../nbs/32_viz_attention.ipynb #e5d2b5b4
+# %% ../../nbs/32_viz_attention.ipynb #91561b06
 @patch
 def options(self: Attention,
             view: str,  # one of `VIEWS`
@@ -510,7 +514,7 @@ def options(self: Attention,
     if VIEWS[view] is terms: chosen.update(layer=chosen['layer'] if isinstance(chosen['layer'], int) else 0, head=chosen['head'] or 0)
     return {k: v for k, v in chosen.items() if k in signature(VIEWS[view]).parameters}
 
-# %% ../../nbs/32_viz_attention.ipynb #dcdf27d3
+# %% ../../nbs/32_viz_attention.ipynb #88bd11a9
 @patch
 def figure(self: Attention,
            view: str | None = None, # one of `VIEWS`; None: the picture that is shown
@@ -529,7 +533,7 @@ def draw(self: Attention):
     try: self.picture.value, self.drawn = png(self.figure()), drawn
     except ValueError as e: self.message.value = str(e)
 
-# %% ../../nbs/32_viz_attention.ipynb #c14668c1
+# %% ../../nbs/32_viz_attention.ipynb #5d7e1aa4
 def attention(
     model,                          # a HEAR or an AcousticTokenizer
     x,                              # a path, or a 1-D or (channels, samples) array or tensor

@@ -7,7 +7,7 @@ __all__ = ['AROUND', 'timeline', 'level', 'audible', 'decoded', 'hear', 'Guesses
            'usage', 'entropy', 'followers', 'transitions', 'classes', 'heights', 'code_map', 'segments', 'mean_log_mel',
            'joined', 'code_figure', 'Codebook', 'codebook', 'together', 'agreement', 'Compared', 'compare']
 
-# %% ../../nbs/33_viz_tokens.ipynb #9141f1a9
+# %% ../../nbs/33_viz_tokens.ipynb #51bb575f
 from dataclasses import dataclass
 
 import ipywidgets as widgets, matplotlib.pyplot as plt, numpy as np
@@ -23,7 +23,7 @@ from ..stages import random_mask
 from .attention import png
 from .player import Player
 
-# %% ../../nbs/33_viz_tokens.ipynb #ae634f86
+# %% ../../nbs/33_viz_tokens.ipynb #46d85a8e
 def timeline(
     tokenizer,                      # an AcousticTokenizer
     x,                              # a path, or a 1-D or (channels, samples) array or tensor
@@ -33,7 +33,7 @@ def timeline(
     "Returns a player of the clip with its tokens below, with `.figure()` as its static form. Raises AudioError."
     return Player(x, sample_rate, title, tokens=tokenizer.encode(x, sample_rate)[0])
 
-# %% ../../nbs/33_viz_tokens.ipynb #a3c5c6cb
+# %% ../../nbs/33_viz_tokens.ipynb #d57306a1
 def level(
     waveform: Tensor,  # (samples,) at 16 kHz
 ) -> tuple[float, float]:
@@ -57,7 +57,7 @@ def audible(
     y = librosa.griffinlim(spectrum, hop_length=HOP, win_length=WINDOW, n_fft=N_FFT, length=length, random_state=0)
     return torch.from_numpy(librosa.util.fix_length(y, size=samples or length)).float()
 
-# %% ../../nbs/33_viz_tokens.ipynb #2b5344b9
+# %% ../../nbs/33_viz_tokens.ipynb #6d533cde
 @torch.no_grad()
 def decoded(
     decoder,  # a `TokenDecoder`
@@ -80,7 +80,7 @@ def hear(
     tracks = {'through Griffin-Lim': _frontend()(waveform[None]).log_mel[0], 'from tokens alone': decoded(decoder, tokens)}
     return Player(waveform, title=title, tokens=tokens, compare={k: audible(v, *at, len(waveform)) for k, v in tracks.items()})
 
-# %% ../../nbs/33_viz_tokens.ipynb #f7f47f42
+# %% ../../nbs/33_viz_tokens.ipynb #f628b6ba
 @dataclass
 class Guesses:
     "What the Acoustic Model guessed where it could not hear."
@@ -93,7 +93,7 @@ class Guesses:
     @property
     def filled(self): return np.where(self.hidden, self.guessed, self.target)
 
-# %% ../../nbs/33_viz_tokens.ipynb #e7a7dfc9
+# %% ../../nbs/33_viz_tokens.ipynb #ca394801
 @torch.no_grad()
 def guess(
     model,                    # a HEAR
@@ -115,7 +115,7 @@ def guess(
         logits = predictor(model.acoustic(spectra.log_mel, spectra.lengths, hidden[None].to(model.device)))
     return Guesses(hidden.numpy(), tokenizer.encode(waveform)[0], logits[0].argmax(-1).cpu().numpy())
 
-# %% ../../nbs/33_viz_tokens.ipynb #cf5e3d16
+# %% ../../nbs/33_viz_tokens.ipynb #642938fb
 def fill_in(
     model,                          # a HEAR
     predictor,                      # its `TokenPredictor`
@@ -138,7 +138,7 @@ def fill_in(
     player.guesses = g
     return player
 
-# %% ../../nbs/33_viz_tokens.ipynb #ef7bfe2c
+# %% ../../nbs/33_viz_tokens.ipynb #511cf39d
 @dataclass
 class Encoded:
     "A dataset as tokens."
@@ -154,7 +154,7 @@ class Encoded:
         "Returns at most the `n` most frequent codes that occur, the most frequent first."
         return np.argsort(-self.counts, kind='stable')[:min(n, (self.counts > 0).sum())]
 
-# %% ../../nbs/33_viz_tokens.ipynb #578b38ae
+# %% ../../nbs/33_viz_tokens.ipynb #68436834
 @torch.no_grad()
 def encoded(
     tokenizer,            # an AcousticTokenizer
@@ -173,7 +173,7 @@ def encoded(
                 tokens.append(code[:n]); sure.append(p[:n])
     return Encoded(data, tokens, sure, tokenizer.config.tokenizer.codes)
 
-# %% ../../nbs/33_viz_tokens.ipynb #bf331662
+# %% ../../nbs/33_viz_tokens.ipynb #e513ae24
 def usage(e: Encoded, ax=None):
     "Draws how often each code is used. Returns the axes."
     dead = (e.counts == 0).sum()
@@ -181,20 +181,20 @@ def usage(e: Encoded, ax=None):
     ax.set_title(f'{ax.get_title()}, {dead} dead')
     return ax
 
-# %% ../../nbs/33_viz_tokens.ipynb #593fa0d7
+# %% ../../nbs/33_viz_tokens.ipynb #d13998c6
 def entropy(
     p,  # numbers that sum to 1 along the last axis
 ):
     "Returns the entropy along the last axis, in bits."
     return -(p * np.log2(np.where(p > 0, p, 1))).sum(-1)
 
-# %% ../../nbs/33_viz_tokens.ipynb #372669dd
+# %% ../../nbs/33_viz_tokens.ipynb #041875d3
 def followers(e: Encoded) -> np.ndarray:
     "Returns (codes, codes): how often, inside of a clip, a code (a row) is followed by another."
     pairs = np.concatenate([np.stack([t[:-1], t[1:]], 1) for t in e.tokens])
     return np.bincount(pairs[:, 0] * e.codes + pairs[:, 1], minlength=e.codes**2).reshape(e.codes, e.codes)
 
-# %% ../../nbs/33_viz_tokens.ipynb #cad7098a
+# %% ../../nbs/33_viz_tokens.ipynb #3092bfba
 @styled
 def transitions(
     e: Encoded,
@@ -212,7 +212,7 @@ def transitions(
     _bar(image, ax, 'share of the row')
     return ax
 
-# %% ../../nbs/33_viz_tokens.ipynb #b0e5f0a3
+# %% ../../nbs/33_viz_tokens.ipynb #8f531fb3
 def _table(ax, values: np.ndarray, rows, columns):
     "Draws a table from 0 to 1, square roots as colours. Returns the image."
     image = ax.imshow(values, cmap='cividis', aspect='auto', norm=plt.matplotlib.colors.PowerNorm(.5, 0, 1), interpolation='nearest')
@@ -224,7 +224,7 @@ def _bar(image, ax, label, **options):
     bar = ax.figure.colorbar(image, ax=ax, label=label, shrink=.7, **options)
     bar.ax.tick_params(colors='k'); bar.minorticks_off()
 
-# %% ../../nbs/33_viz_tokens.ipynb #ec0759b8
+# %% ../../nbs/33_viz_tokens.ipynb #ab44df3a
 @styled
 def classes(
     e: Encoded,
@@ -247,7 +247,7 @@ def classes(
     _bar(image, ax, 'share of the row')
     return ax
 
-# %% ../../nbs/33_viz_tokens.ipynb #6ba1d6d5
+# %% ../../nbs/33_viz_tokens.ipynb #08a972ef
 def heights(e: Encoded) -> np.ndarray:
     "Returns (codes,): the mean frequency of each code's frames in Hz, weighted by energy in mel bands; NaN for dead codes."
     total, n = np.zeros(e.codes), np.zeros(e.codes)
@@ -260,7 +260,7 @@ def heights(e: Encoded) -> np.ndarray:
     row = np.where(n > 0, total / n.clip(min=1), np.nan)
     return 700 * np.expm1((row + 1) / (N_MELS + 1) * np.log1p(SAMPLE_RATE / 1400))  # the inverse of `mel_row`
 
-# %% ../../nbs/33_viz_tokens.ipynb #1015dc55
+# %% ../../nbs/33_viz_tokens.ipynb #91879349
 @styled
 def code_map(
     e: Encoded,
@@ -280,7 +280,7 @@ def code_map(
     _bar(dots, ax, 'mean frequency (Hz)', ticks=[100, 200, 500, 1000, 2000, 4000], format='{x:g}')
     return ax
 
-# %% ../../nbs/33_viz_tokens.ipynb #336428d3
+# %% ../../nbs/33_viz_tokens.ipynb #b08c8b3e
 AROUND = 12  # frames shown before and after a code: 0.24 s
 
 def segments(
@@ -294,7 +294,7 @@ def segments(
     found = sorted(((p.max(), i, int(p.argmax())) for p, i in found), key=lambda f: -f[0])
     return [(i, frame) for _, i, frame in found[:n]]
 
-# %% ../../nbs/33_viz_tokens.ipynb #a780bbae
+# %% ../../nbs/33_viz_tokens.ipynb #87bb3be4
 def mean_log_mel(
     e: Encoded,
     places: list,  # from `segments`
@@ -308,7 +308,7 @@ def mean_log_mel(
     seen = np.isfinite(total).sum(0)
     return np.where(seen > 0, np.nansum(total, 0) / seen.clip(min=1), np.nan)
 
-# %% ../../nbs/33_viz_tokens.ipynb #047a58c0
+# %% ../../nbs/33_viz_tokens.ipynb #5c2de612
 def joined(
     e: Encoded,
     places: list,  # from `segments`
@@ -325,7 +325,7 @@ def joined(
     light = np.concatenate(light)
     return torch.cat(sounds), light[:model_frames(sum(map(len, sounds)))], starts
 
-# %% ../../nbs/33_viz_tokens.ipynb #4f141b39
+# %% ../../nbs/33_viz_tokens.ipynb #1e3b4023
 @styled
 def code_figure(
     e: Encoded,
@@ -345,7 +345,7 @@ def code_figure(
     axes['c'].broken_barh([(_seconds(s), k / FRAME_RATE) for s, k in _runs(light) if light[s] == 1], (N_MELS, 6), color=OKABE_ITO[0], clip_on=False)
     return fig
 
-# %% ../../nbs/33_viz_tokens.ipynb #b69f3860
+# %% ../../nbs/33_viz_tokens.ipynb #cdb8abba
 def _mel(ax, log_mel, start: float, stop: float):
     "Draws a log-mel picture of `start` to `stop` seconds. Returns the axes."
     ax.imshow(log_mel, cmap='magma', origin='lower', aspect='auto', extent=(start, stop, -.5, N_MELS - .5), interpolation='nearest')
@@ -353,7 +353,7 @@ def _mel(ax, log_mel, start: float, stop: float):
     ax.tick_params(colors='k'); ax.set_ylabel('frequency (Hz)')
     return ax
 
-# %% ../../nbs/33_viz_tokens.ipynb #5a5e4d83
+# %% ../../nbs/33_viz_tokens.ipynb #6a045cfa
 class Codebook(widgets.VBox):
     "A tokenizer's codebook on a dataset: pictures of the whole, and each code's sound."
     def __init__(self,
@@ -364,21 +364,22 @@ class Codebook(widgets.VBox):
                 ):
         self.tokenizer, self.encoded, self.decoder = tokenizer, e, decoder
         self.views = {'usage': lambda: usage(e), 'transitions': lambda: transitions(e), 'map': lambda: code_map(e, tokenizer, 'pca')}
+        if len(self.used) < 3: del self.views['map']  # two dots are no map
         if column: self.views['classes'] = lambda: classes(e, column)
         self.views['code'] = lambda: code_figure(e, self.code.value, decoder)
         self.view = widgets.Dropdown(options=[v for v in self.views if v != 'code'], description='picture')
         names = [(f'{code}: {e.counts[code]} frames', int(code)) for code in e.top(e.codes)]
         self.code = widgets.Dropdown(options=names, description='code')
-        self.player, self.scatter = Player(), _scatter(e, tokenizer)
+        self.player, self.scatter = Player(), _scatter(e, tokenizer) if 'map' in self.views else None
         self.picture, self.page = (widgets.Image(format='png', layout=dict(max_width='100%', align_self='flex-start')) for _ in 'ab')
         self.view.observe(self._draw, 'value'); self.code.observe(self._turn, 'value')
-        self.scatter.widget.observe(self._pick, 'selection')
+        if self.scatter: self.scatter.widget.observe(self._pick, 'selection')
         self._draw(); self._turn()
-        super().__init__([self.view, self.picture, self.scatter.show(), self.code, self.player, self.page])
+        super().__init__([self.view, self.picture, *([self.scatter.show()] if self.scatter else []), self.code, self.player, self.page])
 
     def __repr__(self): return f'Codebook({(self.encoded.counts > 0).sum()} of {self.encoded.codes} codes used)'
 
-# %% ../../nbs/33_viz_tokens.ipynb #050d14fd
+# %% ../../nbs/33_viz_tokens.ipynb #8fb38666
 @patch
 def figure(self: Codebook,
            view: str | None = None,  # 'usage', 'transitions', 'map', 'classes' or 'code'; None: the picture that is shown
@@ -392,7 +393,7 @@ def figure(self: Codebook,
 @patch
 def _draw(self: Codebook, _=None): self.picture.value = png(self.figure())
 
-# %% ../../nbs/33_viz_tokens.ipynb #c02c501b
+# %% ../../nbs/33_viz_tokens.ipynb #f9298cb4
 @patch
 def _turn(self: Codebook, _=None):
     "Shows the page of the chosen code."
@@ -410,7 +411,7 @@ def _pick(self: Codebook, change):
     "Turns to the code that was clicked on the map."
     if len(change['new']): self.code.value = int(self.used[change['new'][-1]])
 
-# %% ../../nbs/33_viz_tokens.ipynb #320fa580
+# %% ../../nbs/33_viz_tokens.ipynb #7f9b46b8
 def _scatter(e: Encoded, tokenizer):
     "Returns the map of the codes as a jupyter-scatter."
     import jscatter, pandas as pd
@@ -425,7 +426,7 @@ def _scatter(e: Encoded, tokenizer):
 @patch(as_prop=True)
 def used(self: Codebook) -> np.ndarray: return np.flatnonzero(self.encoded.counts)
 
-# %% ../../nbs/33_viz_tokens.ipynb #40c7db5b
+# %% ../../nbs/33_viz_tokens.ipynb #54ceeaf6
 def codebook(
     tokenizer,                 # an AcousticTokenizer
     data,                      # a Dataset, or what `open_dataset` takes: a folder, a CSV
@@ -435,14 +436,14 @@ def codebook(
     "Returns a widget of the tokenizer's codebook, with `.figure()` as its static form. Raises AudioError, ValueError."
     return Codebook(tokenizer, encoded(tokenizer, data), decoder, column)
 
-# %% ../../nbs/33_viz_tokens.ipynb #b15271bc
+# %% ../../nbs/33_viz_tokens.ipynb #90aeecef
 def together(a: Encoded, b: Encoded) -> np.ndarray:
     "Returns (codes of `a`, codes of `b`): how often both occur in the same frame. Raises ValueError for different clips."
     if [len(t) for t in a.tokens] != [len(t) for t in b.tokens]: raise ValueError('the tokens are not of the same clips')
     pairs = np.concatenate(a.tokens) * b.codes + np.concatenate(b.tokens)
     return np.bincount(pairs, minlength=a.codes * b.codes).reshape(a.codes, b.codes)
 
-# %% ../../nbs/33_viz_tokens.ipynb #198284dc
+# %% ../../nbs/33_viz_tokens.ipynb #6798c8d2
 @styled
 def agreement(
     a: Encoded,
@@ -463,7 +464,7 @@ def agreement(
     _bar(image, ax, 'share of the row')
     return ax
 
-# %% ../../nbs/33_viz_tokens.ipynb #5286890f
+# %% ../../nbs/33_viz_tokens.ipynb #5a7d8e47
 class Compared(widgets.VBox):
     "Two tokenizers on the same clips: each clip with both rows of tokens, and which codes occur together."
     def __init__(self,
@@ -488,7 +489,7 @@ class Compared(widgets.VBox):
         plt.close(fig := agreement(*self.both, self.names).figure)
         return fig
 
-# %% ../../nbs/33_viz_tokens.ipynb #8f63b3a6
+# %% ../../nbs/33_viz_tokens.ipynb #3885481d
 def compare(
     tokenizers: dict,  # two, by name
     data,              # a Dataset, or what `open_dataset` takes: a folder, a CSV
