@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OKABE_ITO', 'MARKERS', 'STYLE', 'styled', 'mel_row', 'spectrogram', 'tokens', 'masks', 'smooth', 'losses',
-           'LiveLosses', 'codebook', 'project', 'map_clips', 'confusion', 'accuracies']
+           'LiveLosses', 'codebook', 'LiveTraining', 'project', 'map_clips', 'confusion', 'accuracies']
 
 # %% ../nbs/14_figures.ipynb #4478bf08
 import sys, time, warnings
@@ -282,12 +282,17 @@ def finish(self: LiveLosses,
     "Draws the rows that have not been drawn."
     if self.pending is None: return
     from IPython.display import Image, display
-    fig, file = losses(self.pending, self.metrics), BytesIO()
+    fig, file = self.draw(), BytesIO()
     fig.savefig(file, dpi=80)
     plt.close(fig)  # or the notebook would show it again below
     picture, self.pending, self.drawn = Image(file.getvalue()), None, time.monotonic()
     if self.handle is None: self.handle = display(picture, display_id=True)
     else: self.handle.update(picture)
+
+@patch
+def draw(self: LiveLosses):
+    "Returns the figure of the rows that wait."
+    return losses(self.pending, self.metrics)
 
 # %% ../nbs/14_figures.ipynb #d62963eb
 @styled
@@ -310,6 +315,60 @@ def codebook(
     ax.legend(frameon=False, loc='upper right')
     ax.spines[['top', 'right']].set_visible(False)
     return ax
+
+# %% ../nbs/14_figures.ipynb #736c8805
+class LiveTraining(LiveLosses):
+    "As `LiveLosses`, and below it what the stage makes of a few clips: the codes it uses, or the hidden tokens it guesses."
+    def __init__(self,
+                 sounds=None,        # a Dataset, whose first clip is drawn; None: some of the bundled speech
+                 metrics=(),         # see `losses`
+                 seconds: float = 5, # least time between two redraws
+                 clips: int = 24,    # whose codes are counted
+                ):
+        from hear_nb.data import bundled
+        super().__init__(metrics, seconds)
+        sounds = bundled().where('family == "speech"') if sounds is None else sounds
+        chosen = np.linspace(0, len(sounds) - 1, min(clips, len(sounds))).astype(int)
+        self.clips, self.stage = [sounds[i][:2 * SAMPLE_RATE] for i in chosen], None
+
+    def watch(self,
+              stage,  # what is trained
+             ):
+        "Keeps the stage, to ask it later."
+        self.stage = stage
+
+# %% ../nbs/14_figures.ipynb #e6c91e8a
+@patch
+@styled
+def draw(self: LiveTraining):
+    "Returns the figure of the rows that wait, with what the stage makes of the clips."
+    if not (hasattr(self.stage, 'tokenizer') or hasattr(self.stage, 'guess')): return losses(self.pending, self.metrics)
+    fig, n = plt.figure(figsize=(8, 5.6), layout='constrained'), 1 + len(self.metrics)
+    above, below = fig.subfigures(2, 1)
+    losses(self.pending, self.metrics, ax=above.subplots(1, n, squeeze=False))
+    training = self.stage.training
+    self.stage.eval()
+    try: (_draw_codes if hasattr(self.stage, 'tokenizer') else _draw_guesses)(self.stage, self.clips, below)
+    finally: self.stage.train(training)
+    for ax in fig.axes: ax.tick_params(colors='k')
+    return fig
+
+# %% ../nbs/14_figures.ipynb #5762ce9e
+def _draw_codes(stage, clips, figure):
+    "Draws how often each code is used in the clips, and the first clip's tokens."
+    left, right = figure.subplots(1, 2)
+    found = stage.tokenizer.encode(clips)
+    codebook(found, stage.tokenizer.config.tokenizer.codes, ax=left)
+    tokens(clips[0], found[0], ax=right)
+
+def _draw_guesses(stage, clips, figure):
+    "Draws which hidden frames of the first clip are guessed right; of frames with many labels, those with half of them right."
+    import torch
+    waveform = clips[0][None].to(next(stage.parameters()).device)
+    with torch.no_grad(): logits, target, hidden = stage.guess(waveform, torch.tensor([len(clips[0])], device=waveform.device), torch.tensor([0]))
+    right = hidden[0].cpu().numpy().copy()
+    right[right] = (logits.argmax(-1) == target).float().mean(-1).cpu().numpy() >= .5
+    masks(clips[0], hidden[0].cpu(), right, ax=figure.subplots())
 
 # %% ../nbs/14_figures.ipynb #eadd1cea
 def project(

@@ -188,17 +188,17 @@ def fit(
     output,                     # folder of the run: history, checkpoints; an unfinished run in it is resumed
     cfg: TrainConfig,
     name: str = 'training',     # shown beside the progress bar
-    live=None,                  # called with the history so far every 20 steps; `figures.LiveLosses()` draws it in a notebook
+    live=None,                  # called with the history so far every 20 steps; `figures.LiveLosses()` draws it in a notebook; `live.watch`, if there, gets the stage
 ) -> pd.DataFrame:
     "Trains, or goes on training, to `cfg.steps`. Returns the history. Raises Interrupted after Ctrl-C, with all saved."
     from tqdm.auto import tqdm
     accelerator, stage, optimizer, rate, loader, step = prepare(stage, draws, Path(output), cfg)
     main, checkpoints = accelerator.is_main_process, Checkpoints(output)
+    if main and hasattr(live, 'watch'): live.watch(accelerator.unwrap_model(stage))
     history = History(output, step) if main else None
     quiet = {} if main else dict(disable=True)  # one bar, that of the first process
     with interruptible() as stop, tqdm(total=cfg.steps, initial=step, desc=name, mininterval=1, dynamic_ncols=True, **quiet) as bar:
-        stage.train()
-        rows = []
+        stage.train(); rows = []
         for batch in loader:
             rows.append(update(accelerator, stage, optimizer, rate, batch, cfg))
             if not accelerator.sync_gradients: continue
