@@ -7,7 +7,7 @@ __all__ = ['SIDE', 'NO_VIT', 'interleaved', 'clock_of', 'ratio', 'matrix_call', 
            'form', 'plain', 'profile', 'steps', 'macs', 'compare', 'RandomTeacher', 'training_calls',
            'compare_training', 'peak_memory', 'speed', 'speeds', 'bench']
 
-# %% ../nbs/21_bench.ipynb #b2ea7731
+# %% ../nbs/21_bench.ipynb #d0f82e8f
 import json, platform, time
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -22,7 +22,7 @@ from .config import HearConfig, SAMPLE_RATE, model_frames
 from .model import HEAR, count
 from .teachers import Teacher
 
-# %% ../nbs/21_bench.ipynb #ab2fa2b4
+# %% ../nbs/21_bench.ipynb #769777a9
 def interleaved(
     calls: dict,       # name -> function without arguments
     repeats: int = 5,  # rounds
@@ -52,7 +52,7 @@ def ratio(
     "Returns the median over the rounds of the ratio within a round."
     return float((times[of] / times[to]).median())
 
-# %% ../nbs/21_bench.ipynb #4cad8d59
+# %% ../nbs/21_bench.ipynb #250666b9
 SIDE = 1024  # of the matrices: they fit into the cache
 
 def matrix_call(
@@ -79,7 +79,7 @@ def threads(
     try: yield torch.get_num_threads()
     finally: torch.set_num_threads(before)
 
-# %% ../nbs/21_bench.ipynb #b8fb2595
+# %% ../nbs/21_bench.ipynb #e12977cb
 def vit_call():
     "Returns a function that runs the ViT over a clip of 10 s, or None where transformers is not installed."
     try: from transformers import ASTConfig, ASTModel
@@ -89,7 +89,7 @@ def vit_call():
 
 NO_VIT = 'ViT-B/16 not measured: pip install "hear_nb[hf]"'
 
-# %% ../nbs/21_bench.ipynb #cc9031e5
+# %% ../nbs/21_bench.ipynb #a3f56131
 def filled(
     sizes: list[int],  # valid frames of each window
     most: int,         # ignored: 16 at a time
@@ -113,7 +113,7 @@ def form(
 
 def plain(): return form(layers.plain_relative_attention, True, nn.Dropout.forward)
 
-# %% ../nbs/21_bench.ipynb #87ddcb9a
+# %% ../nbs/21_bench.ipynb #e6b68330
 def profile(
     call,           # function without arguments
     rows: int = 8,  # operators to show
@@ -127,7 +127,7 @@ def profile(
     return pd.DataFrame([dict(operator=e.key, percent=round(100 * e.self_cpu_time_total / total, 1), calls=e.count)
                          for e in found[:rows]]).set_index('operator')
 
-# %% ../nbs/21_bench.ipynb #29f375bd
+# %% ../nbs/21_bench.ipynb #46468d09
 def steps(
     model: HEAR,
 ) -> dict:
@@ -135,7 +135,7 @@ def steps(
     return dict(plain=plain, skewed=lambda: form(layers.skewed_relative_attention, True, nn.Dropout.forward),
                 blocks=lambda: form(fill=True), unfilled=nullcontext, packed=lambda: layers.packed(model))
 
-# %% ../nbs/21_bench.ipynb #73ec7f71
+# %% ../nbs/21_bench.ipynb #4d1681c5
 def macs(
     config: HearConfig,
     seconds: float,  # length of the clip
@@ -161,7 +161,7 @@ def compare(
         of_vit=ratio(times, name, 'ViT-B/16') if vit else None,
         of_matrix_rate=float((work / times[name] / best).median()) if name in forms else None) for name in calls if name != 'matrix'}).T
 
-# %% ../nbs/21_bench.ipynb #09f30088
+# %% ../nbs/21_bench.ipynb #bf731843
 class RandomTeacher(Teacher):
     "Frames drawn at random: a teacher that costs nothing."
     def forward(self, waveform, lengths=None): return torch.randn(len(waveform), model_frames(waveform.shape[1]), self.width)
@@ -187,7 +187,7 @@ def training_calls(
     return {'stage 1': step(TokenizerTraining(AcousticTokenizer(config), RandomTeacher(config.tokenizer.teacher_width))),
             'stage 2': step(MaskedAudioModeling(HEAR(config).acoustic, tokens, config.tokenizer.codes, span=10))}
 
-# %% ../nbs/21_bench.ipynb #d9970cfb
+# %% ../nbs/21_bench.ipynb #07526116
 def compare_training(
     size: str = 'base',  # 'base' or 'tiny'
     repeats: int = 3,
@@ -208,7 +208,7 @@ def compare_training(
         of_plain=ratio(times, name, f'plain {name}'),
         of_matrix_rate=float((work[name] / times[name] / matrix_rate(times.matrix)).median())) for name in calls}).T
 
-# %% ../nbs/21_bench.ipynb #b0015e14
+# %% ../nbs/21_bench.ipynb #0ea77dd7
 @contextmanager
 def peak_memory():
     "Gives a dict that afterwards has `mb`: the most that was held inside beyond what was held before, or None if unknown."
@@ -223,7 +223,7 @@ def peak_memory():
     yield found
     if before is not None: found['mb'] = max(0, status('VmHWM') - before) / 1024
 
-# %% ../nbs/21_bench.ipynb #87a82b8e
+# %% ../nbs/21_bench.ipynb #8e5f6468
 def speed(
     model: HEAR,
     work: int,        # multiply-accumulates for one clip
@@ -244,7 +244,7 @@ def speed(
     return dict(seconds=seconds, batch=batch, threads=n, latency_s=latency, real_time_factor=latency / seconds / batch,
                 peak_mb=peak['mb'], gmacs=work * batch / 1e9, of_matrix_rate=float(part))
 
-# %% ../nbs/21_bench.ipynb #c1bae2f3
+# %% ../nbs/21_bench.ipynb #efe5dad9
 def speeds(
     size: str,             # 'base' or 'tiny'
     seconds: list[float],  # lengths of clips
@@ -259,7 +259,7 @@ def speeds(
     return pd.DataFrame([dict(size=size, parameters_m=parameters, **speed(model, work[s], s, b, n, repeats))
                          for n in n_threads for s in seconds for b in batches])
 
-# %% ../nbs/21_bench.ipynb #16f3afee
+# %% ../nbs/21_bench.ipynb #745286db
 def bench(
     output: str = 'bench.json',               # where the figures go
     sizes: list[str] = ('base', 'tiny'),      # of HEAR
