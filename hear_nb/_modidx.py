@@ -45,6 +45,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'hear_nb.bench': { 'hear_nb.bench.RandomTeacher': ('bench.html#randomteacher', 'hear_nb/bench.py'),
                                'hear_nb.bench.RandomTeacher.forward': ('bench.html#randomteacher.forward', 'hear_nb/bench.py'),
                                'hear_nb.bench.bench': ('bench.html#bench', 'hear_nb/bench.py'),
+                               'hear_nb.bench.clock_of': ('bench.html#clock_of', 'hear_nb/bench.py'),
                                'hear_nb.bench.compare': ('bench.html#compare', 'hear_nb/bench.py'),
                                'hear_nb.bench.compare_training': ('bench.html#compare_training', 'hear_nb/bench.py'),
                                'hear_nb.bench.filled': ('bench.html#filled', 'hear_nb/bench.py'),
