@@ -6,7 +6,7 @@
 __all__ = ['VIEWS', 'watching', 'Terms', 'relative_terms', 'task_terms', 'Maps', 'Look', 'look', 'heads', 'terms', 'distances',
            'windows', 'rollouts', 'understood', 'looked_at', 'click', 'png', 'Attention', 'attention']
 
-# %% ../../nbs/32_viz_attention.ipynb #407ac05d
+# %% ../../nbs/32_viz_attention.ipynb #7ba31f94
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
@@ -28,7 +28,7 @@ from ..layers import RelativeAttention
 from ..model import frame_times
 from .player import Player
 
-# %% ../../nbs/32_viz_attention.ipynb #a73780bc
+# %% ../../nbs/32_viz_attention.ipynb #ec0939ec
 @contextmanager
 def watching(
     modules,  # an iterable of modules
@@ -43,7 +43,7 @@ def watching(
     finally:
         for handle in handles: handle.remove()
 
-# %% ../../nbs/32_viz_attention.ipynb #77d2da2e
+# %% ../../nbs/32_viz_attention.ipynb #02037c03
 @dataclass
 class Terms:
     "The attention of one module over one window."
@@ -68,7 +68,7 @@ def _distances(module: RelativeAttention, x: Tensor) -> Tensor:
     i = torch.arange(len(x), device=x.device)
     return len(module.rel_k) // 2 + i - i[:, None]
 
-# %% ../../nbs/32_viz_attention.ipynb #6866bb7b
+# %% ../../nbs/32_viz_attention.ipynb #512a5ed8
 @torch.no_grad()
 def task_terms(
     task: nn.Module,  # a `TaskModel`
@@ -78,7 +78,7 @@ def task_terms(
     x = x + task.positions[0, :len(x)]
     return Terms(task.layer.self_attn(x, x, x, average_attn_weights=False)[1])
 
-# %% ../../nbs/32_viz_attention.ipynb #43e95c72
+# %% ../../nbs/32_viz_attention.ipynb #a7828523
 @dataclass
 class Maps:
     "What one stack of attention layers looked at in one clip. Frames are the model's, 50 a second."
@@ -98,7 +98,7 @@ class Maps:
     @property
     def heads(self) -> int: return len(self.terms(0).weights)
 
-# %% ../../nbs/32_viz_attention.ipynb #abc8290a
+# %% ../../nbs/32_viz_attention.ipynb #60252684
 @patch
 def rollout(self: Maps,
             window: int = 0,
@@ -123,7 +123,7 @@ def weights(self: Maps,
     if head is not None and not 0 <= head < len(p): raise IndexError(f'head {head}: there are 0 to {len(p) - 1}')
     return p.mean(0) if head is None else p[head]
 
-# %% ../../nbs/32_viz_attention.ipynb #ccb8e5fc
+# %% ../../nbs/32_viz_attention.ipynb #f51b522b
 @patch
 def row(self: Maps,
         frame: int,                # who looks
@@ -152,7 +152,7 @@ def matrix(self: Maps,
         out.index_put_((i[:, None], i), p, accumulate=True)
     return (out / torch.bincount(cells)[:, None]).numpy()
 
-# %% ../../nbs/32_viz_attention.ipynb #bf84ff0e
+# %% ../../nbs/32_viz_attention.ipynb #fd339735
 @patch
 def profile(self: Maps, layer: int) -> np.ndarray:
     "Returns (heads, 2 size - 1): the mean weight at the distances -(size - 1) to size - 1 frames; each row sums to 1."
@@ -173,7 +173,7 @@ def distance(self: Maps, layer: int) -> np.ndarray:
     profile = self.profile(layer)
     return profile @ np.abs(np.arange(profile.shape[1]) - profile.shape[1] // 2) / FRAME_RATE
 
-# %% ../../nbs/32_viz_attention.ipynb #71542e18
+# %% ../../nbs/32_viz_attention.ipynb #64b65553
 @dataclass
 class Look:
     "A clip, and what a model looked at while it heard it."
@@ -198,7 +198,7 @@ def look(
     log_mel = _frontend()(waveform[None]).log_mel[0].numpy()
     return Look(waveform, log_mel, acoustic, _task_maps(model, calls[-1], acoustic.frames) if task else None)
 
-# %% ../../nbs/32_viz_attention.ipynb #29583c31
+# %% ../../nbs/32_viz_attention.ipynb #f3ef661b
 def _acoustic_maps(stack, calls, *layers) -> Maps:
     "Returns the maps of a `WindowedTransformer` from its own calls and those of its attention modules."
     (((x, lengths, *_), _),), cfg = calls, stack.cfg
@@ -208,15 +208,15 @@ def _acoustic_maps(stack, calls, *layers) -> Maps:
     inputs = [_valid(w, [row for inputs, _ in seen for row in inputs[0]]) for seen in layers]  # in few windows at a time
     return Maps([l.attention for l in stack.layers], inputs, _on_cpu(w), _shares(w, weights, frames), relative_terms, frames)
 
-# %% ../../nbs/32_viz_attention.ipynb #56fd431f
+# %% ../../nbs/32_viz_attention.ipynb #409b075f
 def _task_maps(model, calls, frames: int) -> Maps:
     "Returns the maps of the Task Model; its windows, if it needs any, are not blended but averaged."
     ((x, lengths, *_), _), window = calls[0], model.task.positions.shape[1]
-    size = min(window, frames)
-    w = windows_of(torch.tensor([frames], device=x.device), frames, size, window - model.config.task.overlap)
+    size, stride = (frames, frames) if frames <= window else (window, window - model.config.task.overlap)
+    w = windows_of(torch.tensor([frames], device=x.device), frames, size, stride)
     return Maps([model.task], [_valid(w, x)], _on_cpu(w), _shares(w, torch.ones(size, device=x.device), frames), task_terms, frames)
 
-# %% ../../nbs/32_viz_attention.ipynb #a077b226
+# %% ../../nbs/32_viz_attention.ipynb #5d33ce57
 def _valid(w: Windows, rows) -> list[Tensor]: return [row[:n] for row, n in zip(rows, w.mask.sum(1).tolist(), strict=True)]
 
 def _on_cpu(w: Windows) -> Windows: return Windows(*(t.cpu() for t in w))
@@ -227,7 +227,7 @@ def _shares(w: Windows, weights: Tensor, frames: int) -> Tensor:
     total = weights.new_zeros(frames).index_add(0, w.index.flatten(), weights.flatten())
     return (weights / total.clamp(min=1e-6)[w.index]).cpu()
 
-# %% ../../nbs/32_viz_attention.ipynb #c91bbb5b
+# %% ../../nbs/32_viz_attention.ipynb #8f2f78dd
 def _along(
     ax,              # axes of a matrix over time, see `_show`
     look: Look,
@@ -249,7 +249,7 @@ def _along(
         ax.tick_params(left=False, labelleft=False)
     return top
 
-# %% ../../nbs/32_viz_attention.ipynb #8481f3da
+# %% ../../nbs/32_viz_attention.ipynb #d288d04a
 def _show(
     ax,
     values: np.ndarray,    # (frames, frames), a row a frame that looks
@@ -262,7 +262,7 @@ def _show(
     ax.tick_params(colors='k')
     return ax.imshow(np.asarray(values), aspect='auto', interpolation='auto', extent=(*edges, *edges[::-1]), **style)
 
-# %% ../../nbs/32_viz_attention.ipynb #26808971
+# %% ../../nbs/32_viz_attention.ipynb #39690d9e
 def _weights_norm(*weights) -> PowerNorm:
     "Returns the colours' scale for all these weights: square roots, up to their 99.9th percentile."
     return PowerNorm(.5, 0, max(float(np.quantile(np.asarray(w), .999)) for w in weights))
@@ -271,7 +271,7 @@ def _colorbar(image, axes, label: str):
     fig = np.ravel(axes)[0].figure
     fig.colorbar(image, ax=axes, label=label, shrink=.7, aspect=30).ax.tick_params(colors='k')
 
-# %% ../../nbs/32_viz_attention.ipynb #f4e340d8
+# %% ../../nbs/32_viz_attention.ipynb #361d6c45
 @styled
 def heads(
     look: Look,
@@ -293,7 +293,7 @@ def heads(
     _colorbar(image, axes, 'weight')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #79d6f659
+# %% ../../nbs/32_viz_attention.ipynb #f0b9890f
 @styled
 def terms(
     look: Look,
@@ -319,7 +319,7 @@ def terms(
     _colorbar(images[0], axes[0], 'weight'); _colorbar(images[2], axes[1:], "logit less its row's mean")
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #95fb15a8
+# %% ../../nbs/32_viz_attention.ipynb #09f03cb2
 @styled
 def distances(look: Look):
     "Draws how far each head looks, and to which side. Returns the figure."
@@ -342,7 +342,7 @@ def distances(look: Look):
     _colorbar(image, right, 'weight')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #89b711ce
+# %% ../../nbs/32_viz_attention.ipynb #6101be6d
 def _named(look: Look, layer, head: int | None) -> tuple:
     "Returns the maps that `layer` belongs to, its number there, and what to call it. Raises ValueError."
     if layer == 'task' and look.task is None: raise ValueError('a tokenizer has no Task Model to look at')
@@ -350,7 +350,7 @@ def _named(look: Look, layer, head: int | None) -> tuple:
     if layer is None: return maps, layer, 'rollout over all layers'
     return maps, layer, f'{name}, {"mean of the heads" if head is None else f"head {head}"}'
 
-# %% ../../nbs/32_viz_attention.ipynb #4aa0e192
+# %% ../../nbs/32_viz_attention.ipynb #31a621f3
 @styled
 def windows(
     look: Look,
@@ -374,7 +374,7 @@ def windows(
     _colorbar(image, ax, 'weight')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #cde76236
+# %% ../../nbs/32_viz_attention.ipynb #63d4cfaa
 @styled
 def rollouts(
     look: Look,
@@ -392,7 +392,7 @@ def rollouts(
     _colorbar(image, axes, 'share')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #60a665ca
+# %% ../../nbs/32_viz_attention.ipynb #a3def089
 @styled
 def understood(look: Look):
     "Draws what each head of the Task Model looks at most, over the clip. Returns the figure. Raises ValueError if there is none."
@@ -411,7 +411,7 @@ def understood(look: Look):
     below.legend(frameon=False, ncols=4, loc='lower left', bbox_to_anchor=(0, 1)); below.tick_params(colors='k')
     return fig
 
-# %% ../../nbs/32_viz_attention.ipynb #9213901c
+# %% ../../nbs/32_viz_attention.ipynb #3c180b0d
 def looked_at(
     look: Look,
     seconds: float,          # the moment that looks
@@ -425,7 +425,7 @@ def looked_at(
     away = np.abs(np.arange(maps.frames) - frame) >= .1 * FRAME_RATE
     return weights, float(frame_times(maps.frames)[np.argmax(np.where(away, weights, -1)) if away.any() else frame])
 
-# %% ../../nbs/32_viz_attention.ipynb #d9381dc4
+# %% ../../nbs/32_viz_attention.ipynb #0cd28d86
 @styled
 def click(
     look: Look,
@@ -439,7 +439,7 @@ def click(
 
 def _light(weights: np.ndarray) -> np.ndarray: return weights / weights.max()
 
-# %% ../../nbs/32_viz_attention.ipynb #f590140c
+# %% ../../nbs/32_viz_attention.ipynb #b21ee5e6
 def png(
     fig,
 ) -> bytes:
@@ -449,11 +449,11 @@ def png(
     plt.close(fig)
     return file.getvalue()
 
-# %% ../../nbs/32_viz_attention.ipynb #8c4abc89
+# %% ../../nbs/32_viz_attention.ipynb #3e77e4f1
 VIEWS = {'all heads': heads, 'content and position': terms, 'local and global': distances, 'windows': windows,
          'rollout': rollouts, 'task model': understood, 'click': click}
 
-# %% ../../nbs/32_viz_attention.ipynb #8a080ace
+# %% ../../nbs/32_viz_attention.ipynb #af0ed686
 class Attention(widgets.VBox):
     "A clip and what a model looks at in it. Click a moment to see and hear where it looks."
     def __init__(self,
@@ -478,7 +478,7 @@ class Attention(widgets.VBox):
 
     def __repr__(self): return f'Attention({self.player.title!r})'  # not with all that is in it
 
-# %% ../../nbs/32_viz_attention.ipynb #5bb6202c
+# %% ../../nbs/32_viz_attention.ipynb #234e08aa
 @patch
 def chosen(self: Attention) -> dict:
     "Returns what is chosen in the widget, as options of the functions in `VIEWS`."
@@ -504,7 +504,7 @@ def _after(self: Attention, _):
     "Plays the second of two moments after the first."
     if (at := self.next) is not None: self.next = None; self.player.play(max(0, at - .15), at + .15)
 
-# %% ../../nbs/32_viz_attention.ipynb #91561b06
+# %% ../../nbs/32_viz_attention.ipynb #2a829b4b
 @patch
 def options(self: Attention,
             view: str,  # one of `VIEWS`
@@ -514,7 +514,7 @@ def options(self: Attention,
     if VIEWS[view] is terms: chosen.update(layer=chosen['layer'] if isinstance(chosen['layer'], int) else 0, head=chosen['head'] or 0)
     return {k: v for k, v in chosen.items() if k in signature(VIEWS[view]).parameters}
 
-# %% ../../nbs/32_viz_attention.ipynb #88bd11a9
+# %% ../../nbs/32_viz_attention.ipynb #70536303
 @patch
 def figure(self: Attention,
            view: str | None = None, # one of `VIEWS`; None: the picture that is shown
@@ -533,7 +533,7 @@ def draw(self: Attention):
     try: self.picture.value, self.drawn = png(self.figure()), drawn
     except ValueError as e: self.message.value = str(e)
 
-# %% ../../nbs/32_viz_attention.ipynb #5d7e1aa4
+# %% ../../nbs/32_viz_attention.ipynb #9ada544e
 def attention(
     model,                          # a HEAR or an AcousticTokenizer
     x,                              # a path, or a 1-D or (channels, samples) array or tensor

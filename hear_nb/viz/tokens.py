@@ -7,7 +7,7 @@ __all__ = ['AROUND', 'timeline', 'level', 'audible', 'decoded', 'hear', 'Guesses
            'usage', 'entropy', 'followers', 'transitions', 'classes', 'heights', 'code_map', 'segments', 'mean_log_mel',
            'joined', 'code_figure', 'Codebook', 'codebook', 'together', 'agreement', 'Compared', 'compare']
 
-# %% ../../nbs/33_viz_tokens.ipynb #51bb575f
+# %% ../../nbs/33_viz_tokens.ipynb #eb267c1e
 from dataclasses import dataclass
 
 import ipywidgets as widgets, matplotlib.pyplot as plt, numpy as np
@@ -23,7 +23,7 @@ from ..stages import random_mask
 from .attention import png
 from .player import Player
 
-# %% ../../nbs/33_viz_tokens.ipynb #46d85a8e
+# %% ../../nbs/33_viz_tokens.ipynb #67ec9d8e
 def timeline(
     tokenizer,                      # an AcousticTokenizer
     x,                              # a path, or a 1-D or (channels, samples) array or tensor
@@ -33,7 +33,7 @@ def timeline(
     "Returns a player of the clip with its tokens below, with `.figure()` as its static form. Raises AudioError."
     return Player(x, sample_rate, title, tokens=tokenizer.encode(x, sample_rate)[0])
 
-# %% ../../nbs/33_viz_tokens.ipynb #d57306a1
+# %% ../../nbs/33_viz_tokens.ipynb #19c62d3c
 def level(
     waveform: Tensor,  # (samples,) at 16 kHz
 ) -> tuple[float, float]:
@@ -57,7 +57,7 @@ def audible(
     y = librosa.griffinlim(spectrum, hop_length=HOP, win_length=WINDOW, n_fft=N_FFT, length=length, random_state=0)
     return torch.from_numpy(librosa.util.fix_length(y, size=samples or length)).float()
 
-# %% ../../nbs/33_viz_tokens.ipynb #6d533cde
+# %% ../../nbs/33_viz_tokens.ipynb #31876998
 @torch.no_grad()
 def decoded(
     decoder,  # a `TokenDecoder`
@@ -80,7 +80,7 @@ def hear(
     tracks = {'through Griffin-Lim': _frontend()(waveform[None]).log_mel[0], 'from tokens alone': decoded(decoder, tokens)}
     return Player(waveform, title=title, tokens=tokens, compare={k: audible(v, *at, len(waveform)) for k, v in tracks.items()})
 
-# %% ../../nbs/33_viz_tokens.ipynb #f628b6ba
+# %% ../../nbs/33_viz_tokens.ipynb #a1a5a61e
 @dataclass
 class Guesses:
     "What the Acoustic Model guessed where it could not hear."
@@ -93,7 +93,7 @@ class Guesses:
     @property
     def filled(self): return np.where(self.hidden, self.guessed, self.target)
 
-# %% ../../nbs/33_viz_tokens.ipynb #ca394801
+# %% ../../nbs/33_viz_tokens.ipynb #9a3e37cc
 @torch.no_grad()
 def guess(
     model,                    # a HEAR
@@ -115,7 +115,7 @@ def guess(
         logits = predictor(model.acoustic(spectra.log_mel, spectra.lengths, hidden[None].to(model.device)))
     return Guesses(hidden.numpy(), tokenizer.encode(waveform)[0], logits[0].argmax(-1).cpu().numpy())
 
-# %% ../../nbs/33_viz_tokens.ipynb #642938fb
+# %% ../../nbs/33_viz_tokens.ipynb #32298389
 def fill_in(
     model,                          # a HEAR
     predictor,                      # its `TokenPredictor`
@@ -138,7 +138,7 @@ def fill_in(
     player.guesses = g
     return player
 
-# %% ../../nbs/33_viz_tokens.ipynb #511cf39d
+# %% ../../nbs/33_viz_tokens.ipynb #503c615a
 @dataclass
 class Encoded:
     "A dataset as tokens."
@@ -154,7 +154,7 @@ class Encoded:
         "Returns at most the `n` most frequent codes that occur, the most frequent first."
         return np.argsort(-self.counts, kind='stable')[:min(n, (self.counts > 0).sum())]
 
-# %% ../../nbs/33_viz_tokens.ipynb #68436834
+# %% ../../nbs/33_viz_tokens.ipynb #5ba92cd2
 @torch.no_grad()
 def encoded(
     tokenizer,            # an AcousticTokenizer
@@ -173,7 +173,7 @@ def encoded(
                 tokens.append(code[:n]); sure.append(p[:n])
     return Encoded(data, tokens, sure, tokenizer.config.tokenizer.codes)
 
-# %% ../../nbs/33_viz_tokens.ipynb #e513ae24
+# %% ../../nbs/33_viz_tokens.ipynb #275d1cc8
 def usage(e: Encoded, ax=None):
     "Draws how often each code is used. Returns the axes."
     dead = (e.counts == 0).sum()
@@ -181,20 +181,20 @@ def usage(e: Encoded, ax=None):
     ax.set_title(f'{ax.get_title()}, {dead} dead')
     return ax
 
-# %% ../../nbs/33_viz_tokens.ipynb #d13998c6
+# %% ../../nbs/33_viz_tokens.ipynb #dc3e2328
 def entropy(
     p,  # numbers that sum to 1 along the last axis
 ):
     "Returns the entropy along the last axis, in bits."
     return -(p * np.log2(np.where(p > 0, p, 1))).sum(-1)
 
-# %% ../../nbs/33_viz_tokens.ipynb #041875d3
+# %% ../../nbs/33_viz_tokens.ipynb #ce6e16e8
 def followers(e: Encoded) -> np.ndarray:
     "Returns (codes, codes): how often, inside of a clip, a code (a row) is followed by another."
     pairs = np.concatenate([np.stack([t[:-1], t[1:]], 1) for t in e.tokens])
     return np.bincount(pairs[:, 0] * e.codes + pairs[:, 1], minlength=e.codes**2).reshape(e.codes, e.codes)
 
-# %% ../../nbs/33_viz_tokens.ipynb #3092bfba
+# %% ../../nbs/33_viz_tokens.ipynb #a374d797
 @styled
 def transitions(
     e: Encoded,
@@ -212,7 +212,7 @@ def transitions(
     _bar(image, ax, 'share of the row')
     return ax
 
-# %% ../../nbs/33_viz_tokens.ipynb #8f531fb3
+# %% ../../nbs/33_viz_tokens.ipynb #612e7e4e
 def _table(ax, values: np.ndarray, rows, columns):
     "Draws a table from 0 to 1, square roots as colours. Returns the image."
     image = ax.imshow(values, cmap='cividis', aspect='auto', norm=plt.matplotlib.colors.PowerNorm(.5, 0, 1), interpolation='nearest')
@@ -224,7 +224,7 @@ def _bar(image, ax, label, **options):
     bar = ax.figure.colorbar(image, ax=ax, label=label, shrink=.7, **options)
     bar.ax.tick_params(colors='k'); bar.minorticks_off()
 
-# %% ../../nbs/33_viz_tokens.ipynb #ab44df3a
+# %% ../../nbs/33_viz_tokens.ipynb #dcbeaf6d
 @styled
 def classes(
     e: Encoded,
@@ -247,7 +247,7 @@ def classes(
     _bar(image, ax, 'share of the row')
     return ax
 
-# %% ../../nbs/33_viz_tokens.ipynb #08a972ef
+# %% ../../nbs/33_viz_tokens.ipynb #35de6f55
 def heights(e: Encoded) -> np.ndarray:
     "Returns (codes,): the mean frequency of each code's frames in Hz, weighted by energy in mel bands; NaN for dead codes."
     total, n = np.zeros(e.codes), np.zeros(e.codes)
@@ -260,7 +260,7 @@ def heights(e: Encoded) -> np.ndarray:
     row = np.where(n > 0, total / n.clip(min=1), np.nan)
     return 700 * np.expm1((row + 1) / (N_MELS + 1) * np.log1p(SAMPLE_RATE / 1400))  # the inverse of `mel_row`
 
-# %% ../../nbs/33_viz_tokens.ipynb #91879349
+# %% ../../nbs/33_viz_tokens.ipynb #98d9a99d
 @styled
 def code_map(
     e: Encoded,
@@ -280,7 +280,7 @@ def code_map(
     _bar(dots, ax, 'mean frequency (Hz)', ticks=[100, 200, 500, 1000, 2000, 4000], format='{x:g}')
     return ax
 
-# %% ../../nbs/33_viz_tokens.ipynb #b08c8b3e
+# %% ../../nbs/33_viz_tokens.ipynb #66ef1025
 AROUND = 12  # frames shown before and after a code: 0.24 s
 
 def segments(
@@ -294,7 +294,7 @@ def segments(
     found = sorted(((p.max(), i, int(p.argmax())) for p, i in found), key=lambda f: -f[0])
     return [(i, frame) for _, i, frame in found[:n]]
 
-# %% ../../nbs/33_viz_tokens.ipynb #87bb3be4
+# %% ../../nbs/33_viz_tokens.ipynb #d73cb2a5
 def mean_log_mel(
     e: Encoded,
     places: list,  # from `segments`
@@ -308,7 +308,7 @@ def mean_log_mel(
     seen = np.isfinite(total).sum(0)
     return np.where(seen > 0, np.nansum(total, 0) / seen.clip(min=1), np.nan)
 
-# %% ../../nbs/33_viz_tokens.ipynb #5c2de612
+# %% ../../nbs/33_viz_tokens.ipynb #055ca81e
 def joined(
     e: Encoded,
     places: list,  # from `segments`
@@ -325,7 +325,7 @@ def joined(
     light = np.concatenate(light)
     return torch.cat(sounds), light[:model_frames(sum(map(len, sounds)))], starts
 
-# %% ../../nbs/33_viz_tokens.ipynb #1e3b4023
+# %% ../../nbs/33_viz_tokens.ipynb #32f9760a
 @styled
 def code_figure(
     e: Encoded,
@@ -345,7 +345,7 @@ def code_figure(
     axes['c'].broken_barh([(_seconds(s), k / FRAME_RATE) for s, k in _runs(light) if light[s] == 1], (N_MELS, 6), color=OKABE_ITO[0], clip_on=False)
     return fig
 
-# %% ../../nbs/33_viz_tokens.ipynb #cdb8abba
+# %% ../../nbs/33_viz_tokens.ipynb #0c229896
 def _mel(ax, log_mel, start: float, stop: float):
     "Draws a log-mel picture of `start` to `stop` seconds. Returns the axes."
     ax.imshow(log_mel, cmap='magma', origin='lower', aspect='auto', extent=(start, stop, -.5, N_MELS - .5), interpolation='nearest')
@@ -353,7 +353,7 @@ def _mel(ax, log_mel, start: float, stop: float):
     ax.tick_params(colors='k'); ax.set_ylabel('frequency (Hz)')
     return ax
 
-# %% ../../nbs/33_viz_tokens.ipynb #6a045cfa
+# %% ../../nbs/33_viz_tokens.ipynb #2690d248
 class Codebook(widgets.VBox):
     "A tokenizer's codebook on a dataset: pictures of the whole, and each code's sound."
     def __init__(self,
@@ -379,7 +379,7 @@ class Codebook(widgets.VBox):
 
     def __repr__(self): return f'Codebook({(self.encoded.counts > 0).sum()} of {self.encoded.codes} codes used)'
 
-# %% ../../nbs/33_viz_tokens.ipynb #8fb38666
+# %% ../../nbs/33_viz_tokens.ipynb #267b7df5
 @patch
 def figure(self: Codebook,
            view: str | None = None,  # 'usage', 'transitions', 'map', 'classes' or 'code'; None: the picture that is shown
@@ -393,7 +393,7 @@ def figure(self: Codebook,
 @patch
 def _draw(self: Codebook, _=None): self.picture.value = png(self.figure())
 
-# %% ../../nbs/33_viz_tokens.ipynb #f9298cb4
+# %% ../../nbs/33_viz_tokens.ipynb #c9cd6122
 @patch
 def _turn(self: Codebook, _=None):
     "Shows the page of the chosen code."
@@ -411,7 +411,7 @@ def _pick(self: Codebook, change):
     "Turns to the code that was clicked on the map."
     if len(change['new']): self.code.value = int(self.used[change['new'][-1]])
 
-# %% ../../nbs/33_viz_tokens.ipynb #7f9b46b8
+# %% ../../nbs/33_viz_tokens.ipynb #1d28fe2e
 def _scatter(e: Encoded, tokenizer):
     "Returns the map of the codes as a jupyter-scatter."
     import jscatter, pandas as pd
@@ -426,7 +426,7 @@ def _scatter(e: Encoded, tokenizer):
 @patch(as_prop=True)
 def used(self: Codebook) -> np.ndarray: return np.flatnonzero(self.encoded.counts)
 
-# %% ../../nbs/33_viz_tokens.ipynb #54ceeaf6
+# %% ../../nbs/33_viz_tokens.ipynb #35928179
 def codebook(
     tokenizer,                 # an AcousticTokenizer
     data,                      # a Dataset, or what `open_dataset` takes: a folder, a CSV
@@ -436,14 +436,14 @@ def codebook(
     "Returns a widget of the tokenizer's codebook, with `.figure()` as its static form. Raises AudioError, ValueError."
     return Codebook(tokenizer, encoded(tokenizer, data), decoder, column)
 
-# %% ../../nbs/33_viz_tokens.ipynb #90aeecef
+# %% ../../nbs/33_viz_tokens.ipynb #43c2568f
 def together(a: Encoded, b: Encoded) -> np.ndarray:
     "Returns (codes of `a`, codes of `b`): how often both occur in the same frame. Raises ValueError for different clips."
     if [len(t) for t in a.tokens] != [len(t) for t in b.tokens]: raise ValueError('the tokens are not of the same clips')
     pairs = np.concatenate(a.tokens) * b.codes + np.concatenate(b.tokens)
     return np.bincount(pairs, minlength=a.codes * b.codes).reshape(a.codes, b.codes)
 
-# %% ../../nbs/33_viz_tokens.ipynb #6798c8d2
+# %% ../../nbs/33_viz_tokens.ipynb #a63971d4
 @styled
 def agreement(
     a: Encoded,
@@ -464,7 +464,7 @@ def agreement(
     _bar(image, ax, 'share of the row')
     return ax
 
-# %% ../../nbs/33_viz_tokens.ipynb #5a7d8e47
+# %% ../../nbs/33_viz_tokens.ipynb #50f18410
 class Compared(widgets.VBox):
     "Two tokenizers on the same clips: each clip with both rows of tokens, and which codes occur together."
     def __init__(self,
@@ -489,7 +489,7 @@ class Compared(widgets.VBox):
         plt.close(fig := agreement(*self.both, self.names).figure)
         return fig
 
-# %% ../../nbs/33_viz_tokens.ipynb #3885481d
+# %% ../../nbs/33_viz_tokens.ipynb #50feadf3
 def compare(
     tokenizers: dict,  # two, by name
     data,              # a Dataset, or what `open_dataset` takes: a folder, a CSV
