@@ -104,7 +104,7 @@ def _results_table(
     return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |' for line in lines)
 
 # %% ../nbs/05_pretrained.ipynb #1868cb50
-class Pretrained(nn.Module, PyTorchModelHubMixin, library_name='hear_nb', tags=['audio', 'hear'], model_card_template=CARD):
+class Pretrained(nn.Module, PyTorchModelHubMixin, library_name='hear_nb', tags=['audio', 'hear'], model_card_template=CARD):  # type: ignore[call-arg]
     "A module built from a `HearConfig` that can be saved and loaded."
     subfolder = ''  # where in a folder of models this kind lives, if it is not alone there
 

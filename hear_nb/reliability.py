@@ -28,7 +28,7 @@ def draw_clips(
 ) -> list[Tensor]:
     "Returns waveforms, each (samples,) float32 and finite."
     rng = np.random.default_rng(seed)
-    make = dict(noise=lambda n: rng.standard_normal(n).clip(-3, 3), silence=np.zeros, constant=np.ones,
+    make: dict = dict(noise=lambda n: rng.standard_normal(n).clip(-3, 3), silence=np.zeros, constant=np.ones,
                 click=lambda n: (np.arange(n) == rng.integers(n)).astype(float))[kind]
     return [torch.from_numpy((make(n) * 10.**loudness).astype(np.float32)) for n in lengths]
 
