@@ -9,6 +9,7 @@ __all__ = ['FORMATS', 'NAMES', 'draw_clips', 'check_frontend', 'check_model', 'c
 # %% ../nbs/24_reliability.ipynb #f9736ea3
 import itertools, os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ def draw_clips(
 ) -> list[Tensor]:
     "Returns waveforms, each (samples,) float32 and finite."
     rng = np.random.default_rng(seed)
-    make: dict = dict(noise=lambda n: rng.standard_normal(n).clip(-3, 3), silence=np.zeros, constant=np.ones,
+    make: Any = dict(noise=lambda n: rng.standard_normal(n).clip(-3, 3), silence=np.zeros, constant=np.ones,
                 click=lambda n: (np.arange(n) == rng.integers(n)).astype(float))[kind]
     return [torch.from_numpy((make(n) * 10.**loudness).astype(np.float32)) for n in lengths]
 
