@@ -76,8 +76,7 @@ class WindowedTransformer(nn.Module):
                 lengths: Tensor,  # (batch,) valid frames
                ) -> Tensor:
         "Returns (batch, frames, width), zero behind each clip's end."
-        batch, frames = x.shape[:2]
-        cut = frames > self.cfg.window
+        batch, frames = x.shape[:2]; cut = frames > self.cfg.window
         mask = length_mask(lengths, frames)
         if cut:
             w = windows_of(lengths, frames, self.cfg.window, self.cfg.stride)

@@ -76,6 +76,10 @@ model = {{ kind }}.from_pretrained("{{ repo_id }}")
 Input is audio of any length, file or array; it is mixed to mono and resampled to 16 kHz.
 {{ use }}
 
+"""
+
+# %% ../nbs/05_pretrained.ipynb #3e196798
+CARD += """
 ## Data
 
 {{ data }}
@@ -133,9 +137,11 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name='hear_nb', tags=[
     def _from_pretrained(cls, *, model_id, map_location='cpu', strict=True, config=None, **_):
         return cls._load_as_safetensor(cls(config), str(Path(model_id) / 'model.safetensors'), map_location, strict)
 
-    def parameter_count(self) -> int:
-        "Returns the number of trainable numbers in the model."
-        return sum(p.numel() for p in self.parameters())
+# %% ../nbs/05_pretrained.ipynb #999f75e1
+@patch
+def parameter_count(self: Pretrained) -> int:
+    "Returns the number of trainable numbers in the model."
+    return sum(p.numel() for p in self.parameters())
 
 # %% ../nbs/05_pretrained.ipynb #980276f3
 @patch

@@ -187,7 +187,7 @@ def test_killed_fifty_times(tmp_path):
 def test_disk_full(tmp_path):
     "On a small tmpfs, where one may be mounted; otherwise with a limit on the size of a file."
     (disk := tmp_path / 'disk').mkdir()
-    mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', disk], check=False, capture_output=True).returncode == 0
+    mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=2028k', 'tmpfs', disk], check=False, capture_output=True).returncode == 0
     def limited():
         import resource
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -198,6 +198,8 @@ def test_disk_full(tmp_path):
         last = done.stderr.strip().splitlines()[-1]
         whole(disk)
         if mounted:
+            kept, = (disk / 'teacher/checkpoints').glob('step-*')
+            assert f'the last whole checkpoint is {kept.name}' in last, last
             assert 'No space left' in last or 'enforce fail' in last or 'failed' in last, last
             subprocess.run(['mount', '-o', 'remount,size=100m', disk], check=True)
         after = subprocess.run([sys.executable, killable, disk, '30'], env=quiet, check=False, capture_output=True, text=True, timeout=900)
