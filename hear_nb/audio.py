@@ -149,7 +149,7 @@ def items(
     x,  # a path, a 1-D or (channels, samples) array or tensor, or a list of those
 ) -> list:
     "Returns a list of clips. A list of numbers is one clip."
-    return x if isinstance(x, (list, tuple)) and not (x and isinstance(x[0], (int, float))) else [x]
+    return list(x) if isinstance(x, (list, tuple)) and not (x and isinstance(x[0], (int, float))) else [x]
 
 def batches(
     x,                              # a path, a 1-D or (channels, samples) array or tensor, or a list of those

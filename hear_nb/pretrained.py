@@ -76,6 +76,10 @@ model = {{ kind }}.from_pretrained("{{ repo_id }}")
 Input is audio of any length, file or array; it is mixed to mono and resampled to 16 kHz.
 {{ use }}
 
+"""
+
+# %% ../nbs/05_pretrained.ipynb #3e196798
+CARD += """
 ## Data
 
 {{ data }}
@@ -104,7 +108,7 @@ def _results_table(
     return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |' for line in lines)
 
 # %% ../nbs/05_pretrained.ipynb #1868cb50
-class Pretrained(nn.Module, PyTorchModelHubMixin, library_name='hear_nb', tags=['audio', 'hear'], model_card_template=CARD):
+class Pretrained(nn.Module, PyTorchModelHubMixin, library_name='hear_nb', tags=['audio', 'hear'], model_card_template=CARD):  # type: ignore[call-arg]
     "A module built from a `HearConfig` that can be saved and loaded."
     subfolder = ''  # where in a folder of models this kind lives, if it is not alone there
 
@@ -133,9 +137,11 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name='hear_nb', tags=[
     def _from_pretrained(cls, *, model_id, map_location='cpu', strict=True, config=None, **_):
         return cls._load_as_safetensor(cls(config), str(Path(model_id) / 'model.safetensors'), map_location, strict)
 
-    def parameter_count(self) -> int:
-        "Returns the number of trainable numbers in the model."
-        return sum(p.numel() for p in self.parameters())
+# %% ../nbs/05_pretrained.ipynb #999f75e1
+@patch
+def parameter_count(self: Pretrained) -> int:
+    "Returns the number of trainable numbers in the model."
+    return sum(p.numel() for p in self.parameters())
 
 # %% ../nbs/05_pretrained.ipynb #980276f3
 @patch
@@ -153,7 +159,8 @@ def save_pretrained(self: Pretrained,
     try:
         url = PyTorchModelHubMixin.save_pretrained(self, draft, model_card_kwargs=card, **hub_options)
         if (folder / 'README.md').exists(): (draft / 'README.md').unlink()
-        (folder / 'config.json').unlink(missing_ok=True)  # until the weights that belong to it are there
+        new, old = draft / 'config.json', folder / 'config.json'
+        if old.exists() and old.read_bytes() != new.read_bytes(): old.unlink()  # until the weights that belong to the new one are there
         for file in sorted(draft.iterdir(), key=lambda p: p.name == 'config.json'): os.replace(file, folder / file.name)
     finally: shutil.rmtree(draft, ignore_errors=True)
     return url

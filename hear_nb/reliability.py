@@ -6,9 +6,10 @@
 __all__ = ['FORMATS', 'NAMES', 'draw_clips', 'check_frontend', 'check_model', 'check_windows', 'check_mask', 'check_quantizer',
            'check_stream', 'damage', 'originals', 'oddity', 'fuzz']
 
-# %% ../nbs/24_reliability.ipynb #05b23477
+# %% ../nbs/24_reliability.ipynb #f9736ea3
 import itertools, os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from .acoustic import overlap_add, ramp, windows_of
 from .config import HearConfig, spectrogram_frames
 from .model import HEAR
 
-# %% ../nbs/24_reliability.ipynb #7e5cd869
+# %% ../nbs/24_reliability.ipynb #81ecac5f
 def draw_clips(
     lengths: list[int],     # samples of each clip
     loudness: float,        # of the noise, as a power of ten
@@ -28,7 +29,7 @@ def draw_clips(
 ) -> list[Tensor]:
     "Returns waveforms, each (samples,) float32 and finite."
     rng = np.random.default_rng(seed)
-    make = dict(noise=lambda n: rng.standard_normal(n).clip(-3, 3), silence=np.zeros, constant=np.ones,
+    make: Any = dict(noise=lambda n: rng.standard_normal(n).clip(-3, 3), silence=np.zeros, constant=np.ones,
                 click=lambda n: (np.arange(n) == rng.integers(n)).astype(float))[kind]
     return [torch.from_numpy((make(n) * 10.**loudness).astype(np.float32)) for n in lengths]
 
@@ -46,7 +47,7 @@ def check_frontend(
             assert (a[0] - b[i, :, :n]).abs().max() <= exact * max(1., a.abs().max().item())
             assert not b[i, :, n:].any()
 
-# %% ../nbs/24_reliability.ipynb #c26daf32
+# %% ../nbs/24_reliability.ipynb #94be9e07
 @torch.no_grad()
 def check_model(
     model: HEAR,
@@ -77,7 +78,7 @@ def check_windows(
     assert (again - x).abs().max() <= 1e-5
     assert all(len(set(i[m].tolist())) == int(m.sum()) for i, m in zip(w.index, w.mask))
 
-# %% ../nbs/24_reliability.ipynb #a2e00be2
+# %% ../nbs/24_reliability.ipynb #a15546b1
 def check_mask(
     lengths: list[int],  # frames of each clip
     fraction: float,     # hidden, 0 to 1
@@ -108,7 +109,7 @@ def check_quantizer(
     best = quantizer.out(quantizer.vectors[logits.argmax(-1)])
     assert (quantizer.eval()(logits) - best).abs().max() <= 1e-5 * max(1., best.abs().max().item())
 
-# %% ../nbs/24_reliability.ipynb #d5a5ca8a
+# %% ../nbs/24_reliability.ipynb #d2ffbd01
 def check_stream(
     model: HEAR,
     samples: int,       # at least 400
@@ -132,7 +133,7 @@ def check_stream(
         assert frames.shape == whole.shape and np.isfinite(frames).all() and np.isfinite(stream.clip).all()
         if known: assert np.abs(frames - whole).max() <= exact * max(1, np.abs(whole).max())
 
-# %% ../nbs/24_reliability.ipynb #d01d4e44
+# %% ../nbs/24_reliability.ipynb #91cce95d
 FORMATS = [('WAV', 'PCM_16'), ('WAV', 'FLOAT'), ('FLAC', 'PCM_16'), ('OGG', 'VORBIS'), ('OGG', 'OPUS'), ('MP3', 'MPEG_LAYER_III'),
            ('AIFF', 'PCM_16'), ('AU', 'PCM_16'), ('CAF', 'PCM_16'), ('W64', 'PCM_24')]
 NAMES = ['new\nline', '<img src=x onerror=alert(1)>', "quo'te\"s", '%s{0}', 'ünï çødé', ' ', '-rf', 'a' * 200, '\x1b[31m', '..wav']
@@ -158,7 +159,7 @@ def damage(
     elif kind == 'text': return kind, b'<html>404 not found</html>\\n' * int(rng.integers(1, 50))
     return kind, b'' if kind == 'empty' else raw.tobytes()
 
-# %% ../nbs/24_reliability.ipynb #e4876ad2
+# %% ../nbs/24_reliability.ipynb #1a82c78a
 def originals(seed: int) -> list[tuple[str, bytes]]:
     "Returns short recordings, good ones, as (ending, bytes)."
     import io
@@ -185,7 +186,7 @@ def oddity(
     elif kind == 'link': path.symlink_to('.')
     return kind
 
-# %% ../nbs/24_reliability.ipynb #b6d3d98b
+# %% ../nbs/24_reliability.ipynb #5f70ec92
 def fuzz(
     files: int,    # to be tried
     seed: int,     # the same seed makes the same files

@@ -31,7 +31,7 @@ def as_clips(
         if not x: raise ValueError('Found array with 0 sample(s): no recordings')
         return list(x)
     x = np.asarray(x) if isinstance(x, (list, tuple)) or hasattr(x, 'detach') else x
-    return list(check_array(x, dtype='numeric' if getattr(x, 'dtype', None) == object else None, input_name='X'))
+    return list(check_array(x, dtype='numeric' if getattr(getattr(x, 'dtype', None), 'kind', '') == 'O' else None, input_name='X'))
 
 # %% ../nbs/23_sklearn.ipynb #d6416e29
 class HearEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):

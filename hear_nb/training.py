@@ -57,9 +57,7 @@ def schedule(
 # %% ../nbs/11_training.ipynb #5e6d0e27
 class Checkpoints:
     "The checkpoints of a run: the newest complete one is what counts."
-    def __init__(self,
-                 folder: Path,  # of the run
-                ):
+    def __init__(self, folder: Path):  # of the run
         self.folder = Path(folder) / 'checkpoints'
 
     def latest(self) -> Path | None:

@@ -1,9 +1,11 @@
 """All stages in one process, small, with a checkpoint every step: what the reliability tests kill. Not a test itself.
 
     python killable.py FOLDER [STEPS]
+    python killable.py --serve          (a fork for every `FOLDER STEPS` on its input)
 
 It says on its output where it is: `writing` before a checkpoint, `step` after it, the name of each stage, `done`.
 """
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -41,6 +43,18 @@ def run(output: Path, steps: int):
     say('done')
 
 
+def serve():
+    "Forks a process for each `FOLDER STEPS` on the input, so that the imports are paid for once."
+    for line in sys.stdin:
+        folder, steps = line.rstrip('\n').rsplit(' ', 1)
+        if not (pid := os.fork()):
+            try: run(Path(folder), int(steps))
+            except BaseException as e: say('error', repr(e)); os._exit(1)
+            os._exit(0)
+        say('pid', pid)
+        say('ended', os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
 if __name__ == '__main__':
     warnings.simplefilter('ignore')
     save = training.Checkpoints.save
@@ -49,5 +63,6 @@ if __name__ == '__main__':
         save(self, accelerator, step, cfg)
         say('step', step)
     training.Checkpoints.save = told
+    if sys.argv[1] == '--serve': sys.exit(serve())
     try: run(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 6)
     except OSError as e: sys.exit(f'error: {e}')
