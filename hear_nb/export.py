@@ -6,10 +6,12 @@
 __all__ = ['PortableFrontend', 'cut', 'join', 'Portable', 'portable_pool', 'exported', 'export']
 
 # %% ../nbs/18_export.ipynb #bcf67af6
-import tempfile
+import logging, tempfile, warnings
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
 import torch, torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -186,19 +188,54 @@ def exported(
     return program
 
 # %% ../nbs/18_export.ipynb #c431ddab
+def _slim(path: Path):
+    "Takes out of the file what only tells where in the source a node came from: more than half a megabyte."
+    import onnx
+    model = onnx.load(path)
+    for node in model.graph.node: node.ClearField('metadata_props'), node.ClearField('doc_string')
+    del model.graph.value_info[:]
+    onnx.save(model, path)
+
+def _pack_tables(
+    graph,        # an ONNX graph, changed in place
+    apart: set,   # names of tensors that stay as they are
+):
+    "Stores large tables that no 8-bit product reads, those of positions and distances, in eight bits, a scale a row."
+    from onnx import helper, numpy_helper as nh
+    apart = apart | {name for node in graph.node if node.op_type == 'Conv' for name in node.input}
+    for table in [t for t in graph.initializer if t.name not in apart]:
+        if (w := nh.to_array(table)).dtype != np.float32 or w.size < 10_000: continue
+        scale = np.abs(w).max(tuple({*range(w.ndim)} - {w.ndim - 2}), keepdims=True).clip(1e-12) / 127
+        graph.initializer.remove(table)
+        graph.initializer.extend([nh.from_array(np.rint(w / scale).astype(np.int8), f'{table.name}_eight'),
+                                  nh.from_array(scale.reshape(-1).astype(np.float32), f'{table.name}_scale')])
+        inputs = [f'{table.name}_eight', f'{table.name}_scale']
+        graph.node.insert(0, helper.make_node('DequantizeLinear', inputs, [table.name], axis=w.ndim - 2))
+
 def _quantise(
     source: Path,  # float ONNX file
     output: Path,
 ):
-    "Writes the file with 8-bit matrices: those of the layers, not those of the Fourier transform and the mel bands."
+    "Writes the file with 8-bit weights, but for those of the Fourier transform and the mel bands."
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
-    graph = onnx.load(source).graph
-    large = {i.name: i.dims for i in graph.initializer}
     spectral = {'frontend.even', 'frontend.odd', 'frontend.bands'}
-    skipped = [n.name for n in graph.node if n.op_type == 'MatMul' and spectral & {*n.input}]
+    skipped = [n.name for n in onnx.load(source).graph.node if n.op_type == 'MatMul' and spectral & {*n.input}]
     quantize_dynamic(source, output, per_channel=True, weight_type=QuantType.QInt8, nodes_to_exclude=skipped,
                      op_types_to_quantize=['MatMul', 'Gemm'], extra_options=dict(MatMulConstBOnly=True))
+    model = onnx.load(output)
+    _pack_tables(model.graph, spectral)
+    onnx.save(model, output)
+
+# %% ../nbs/18_export.ipynb #da2f9242
+@contextmanager
+def _quiet():
+    "Keeps the exporter's advice to its own developers from the user."
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        logging.disable(logging.WARNING)
+        try: yield
+        finally: logging.disable(logging.NOTSET)
 
 def export(
     model: str = 'hear-tiny',    # a name, a folder, a hub id, or a HEAR
@@ -213,9 +250,10 @@ def export(
     except ImportError as e: raise ImportError(f'{e}: pip install "hear_nb[onnx]"') from e
     model, output = HEAR.from_pretrained(model) if isinstance(model, (str, PathLike)) else model, Path(output)
     names = ['waveform', 'lengths'] if frontend else ['log_mel', 'power', 'lengths']
-    program = torch.onnx.export(exported(model, frontend, logits), dynamo=True, verbose=False, input_names=names,
-                                output_names=['frames', 'clip', 'logits'][:2 + logits])
-    with tempfile.TemporaryDirectory() as tmp:
+    with tempfile.TemporaryDirectory() as tmp, _quiet():
+        program = torch.onnx.export(exported(model, frontend, logits), dynamo=True, verbose=False, input_names=names,
+                                    output_names=['frames', 'clip', 'logits'][:2 + logits])
         program.save(file := Path(tmp, 'model.onnx') if format == 'int8' else output)
+        _slim(file)
         if format == 'int8': _quantise(file, output)
     return output
