@@ -160,6 +160,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'hear_nb.files._begin': ('files.html#_begin', 'hear_nb/files.py'),
                                'hear_nb.files._file': ('files.html#_file', 'hear_nb/files.py'),
                                'hear_nb.files._fingerprint': ('files.html#_fingerprint', 'hear_nb/files.py'),
+                               'hear_nb.files._finish': ('files.html#_finish', 'hear_nb/files.py'),
                                'hear_nb.files._join': ('files.html#_join', 'hear_nb/files.py'),
                                'hear_nb.files._run': ('files.html#_run', 'hear_nb/files.py'),
                                'hear_nb.files._same': ('files.html#_same', 'hear_nb/files.py'),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch, torch.nn.functional as F
+from fastcore.basics import patch
 from torch import Tensor, nn
 
 from .acoustic import ramp
@@ -20,7 +21,7 @@ from .audio import length_mask
 from .config import EPS, HOP, N_BINS, N_FFT, STACK, WINDOW
 from .model import HEAR
 
-# %% ../nbs/18_export.ipynb #b85c252e
+# %% ../nbs/18_export.ipynb #8d502880
 class PortableFrontend(nn.Module):
     "`audio.Frontend` as matrix products."
     def __init__(self, frontend):
@@ -50,6 +51,7 @@ class PortableFrontend(nn.Module):
         mask = length_mask(n, power.shape[1])[..., None]
         return _standardise((power @ self.bands + EPS).log(), mask), _standardise((power + EPS).log(), mask), n
 
+# %% ../nbs/18_export.ipynb #ba1239ef
 def _standardise(
     x: Tensor,     # (batch, frames, bands)
     mask: Tensor,  # (batch, frames, 1)
@@ -62,7 +64,7 @@ def _standardise(
     std = (total(((x - mean) * mask).square()) / count).sqrt().float()
     return ((x - mean) / (std + EPS) * mask).mT
 
-# %% ../nbs/18_export.ipynb #21570761
+# %% ../nbs/18_export.ipynb #b2fd3512
 def cut(
     x: Tensor,        # (batch, frames, width)
     lengths: Tensor,  # (batch,) valid frames
@@ -77,6 +79,7 @@ def cut(
     mask = (index < lengths[:, None, None]) & exists[..., None]
     return x[:, index.clamp(max=frames - 1)] * mask[..., None], mask
 
+# %% ../nbs/18_export.ipynb #52bfa10c
 def join(
     y: Tensor,        # (batch, windows, size, width)
     mask: Tensor,     # (batch, windows, size) from `cut`
@@ -95,7 +98,7 @@ def join(
     y, first, second = y.reshape(batch, windows * size, -1), w[:, here], w[:, before] * late[:, None]
     return (y[:, here] * first + y[:, before] * second) / (first + second).clamp(min=1e-6)
 
-# %% ../nbs/18_export.ipynb #f25ed832
+# %% ../nbs/18_export.ipynb #52ca7a2a
 class Portable(nn.Module):
     "HEAR with its windows as arithmetic: what `torch.export` and ONNX can hold, for any batch and any length."
     def __init__(self,
@@ -116,41 +119,48 @@ class Portable(nn.Module):
         found = h, portable_pool(h, lengths)
         return (*found, self.understand(self.mix(h, power), lengths)) if self.logits else found
 
-    def hear(self,
-             x: Tensor,        # (batch, frames, width)
-             lengths: Tensor,  # (batch,) valid frames
-            ) -> Tensor:
-        "Returns the Acoustic Model's frames, (batch, frames, width)."
-        cfg = self.model.config.acoustic
-        y, mask = cut(x, lengths, cfg.window, cfg.overlap)
-        y, seen = y.flatten(0, 1), mask.flatten(0, 1)
-        for layer in self.model.acoustic.transformer.layers: y = layer(y, seen | ~seen[:, :1])
-        return join(y, mask, x.shape[1], self.weights, cfg.overlap)
+# %% ../nbs/18_export.ipynb #cd4c3fcb
+@patch
+def hear(self: Portable,
+         x: Tensor,        # (batch, frames, width)
+         lengths: Tensor,  # (batch,) valid frames
+        ) -> Tensor:
+    "Returns the Acoustic Model's frames, (batch, frames, width)."
+    cfg = self.model.config.acoustic
+    y, mask = cut(x, lengths, cfg.window, cfg.overlap)
+    y, seen = y.flatten(0, 1), mask.flatten(0, 1)
+    for layer in self.model.acoustic.transformer.layers: y = layer(y, seen | ~seen[:, :1])
+    return join(y, mask, x.shape[1], self.weights, cfg.overlap)
 
-    def mix(self,
-            h: Tensor,      # (batch, frames, width) acoustic frames
-            power: Tensor,  # (batch, 513, spectrogram frames)
-           ) -> Tensor:
-        "Returns the Spectrogram Mixture, (batch, frames, task width)."
-        m, first = self.model.mixture, STACK * torch.arange(h.shape[1], device=h.device)
-        p = torch.stack([power[..., first + n] for n in range(STACK)], -1).transpose(1, 2).flatten(2)
-        return m.out(torch.cat([h, F.gelu(m.norm(m.gate(h).sigmoid() * m.power(p)))], -1))
+# %% ../nbs/18_export.ipynb #6af864c8
+@patch
+def mix(self: Portable,
+        h: Tensor,      # (batch, frames, width) acoustic frames
+        power: Tensor,  # (batch, 513, spectrogram frames)
+       ) -> Tensor:
+    "Returns the Spectrogram Mixture, (batch, frames, task width)."
+    m, first = self.model.mixture, STACK * torch.arange(h.shape[1], device=h.device)
+    p = torch.stack([power[..., first + n] for n in range(STACK)], -1).transpose(1, 2).flatten(2)
+    return m.out(torch.cat([h, F.gelu(m.norm(m.gate(h).sigmoid() * m.power(p)))], -1))
 
-    def understand(self,
-                   x: Tensor,        # (batch, frames, width) from the mixture
-                   lengths: Tensor,  # (batch,) valid frames
-                  ) -> Tensor:
-        "Returns the logits, (batch, classes): the mean over the Task Model's windows, as `task.understand`."
-        cfg, m = self.model.config.task, self.model
-        y, mask = cut(x, lengths, cfg.positions, cfg.overlap)
-        size = mask.sum(-1)
-        y, n = y.flatten(0, 1), size.flatten()[:, None]
-        seen = length_mask(n[:, 0].clamp(min=1), y.shape[1])
-        y = m.task.layer(y + m.task.positions[:, :y.shape[1]], src_key_padding_mask=~seen) * seen[..., None]
-        pooled = portable_pool(y, n[:, 0].clamp(min=1))
-        logits = m.head.out(m.head.norm(m.head.hidden(pooled)).relu()) * n
-        return logits.reshape(*size.shape, -1).sum(1) / size.sum(1, keepdim=True)
+# %% ../nbs/18_export.ipynb #1c1ddd3b
+@patch
+def understand(self: Portable,
+               x: Tensor,        # (batch, frames, width) from the mixture
+               lengths: Tensor,  # (batch,) valid frames
+              ) -> Tensor:
+    "Returns the logits, (batch, classes): the mean over the Task Model's windows, as `task.understand`."
+    cfg, m = self.model.config.task, self.model
+    y, mask = cut(x, lengths, cfg.positions, cfg.overlap)
+    size = mask.sum(-1)
+    y, n = y.flatten(0, 1), size.flatten()[:, None]
+    seen = length_mask(n[:, 0].clamp(min=1), y.shape[1])
+    y = m.task.layer(y + m.task.positions[:, :y.shape[1]], src_key_padding_mask=~seen) * seen[..., None]
+    pooled = portable_pool(y, n[:, 0].clamp(min=1))
+    logits = m.head.out(m.head.norm(m.head.hidden(pooled)).relu()) * n
+    return logits.reshape(*size.shape, -1).sum(1) / size.sum(1, keepdim=True)
 
+# %% ../nbs/18_export.ipynb #406348d1
 def portable_pool(
     x: Tensor,        # (batch, frames, width)
     lengths: Tensor,  # (batch,) valid frames
@@ -187,7 +197,7 @@ def exported(
     program.graph_module.recompile()
     return program
 
-# %% ../nbs/18_export.ipynb #c431ddab
+# %% ../nbs/18_export.ipynb #e62c6ff6
 def _slim(path: Path):
     "Takes out of the file what only tells where in the source a node came from: more than half a megabyte."
     import onnx
@@ -196,6 +206,7 @@ def _slim(path: Path):
     del model.graph.value_info[:]
     onnx.save(model, path)
 
+# %% ../nbs/18_export.ipynb #41c87d5e
 def _pack_tables(
     graph,        # an ONNX graph, changed in place
     apart: set,   # names of tensors that stay as they are
@@ -212,6 +223,7 @@ def _pack_tables(
         inputs = [f'{table.name}_eight', f'{table.name}_scale']
         graph.node.insert(0, helper.make_node('DequantizeLinear', inputs, [table.name], axis=w.ndim - 2))
 
+# %% ../nbs/18_export.ipynb #15997255
 def _quantise(
     source: Path,  # float ONNX file
     output: Path,
@@ -227,7 +239,7 @@ def _quantise(
     _pack_tables(model.graph, spectral)
     onnx.save(model, output)
 
-# %% ../nbs/18_export.ipynb #da2f9242
+# %% ../nbs/18_export.ipynb #3e33e966
 @contextmanager
 def _quiet():
     "Keeps the exporter's advice to its own developers from the user."
@@ -237,6 +249,7 @@ def _quiet():
         try: yield
         finally: logging.disable(logging.NOTSET)
 
+# %% ../nbs/18_export.ipynb #5829ac23
 def export(
     model: str = 'hear-tiny',    # a name, a folder, a hub id, or a HEAR
     output: str = 'hear.onnx',   # the file
