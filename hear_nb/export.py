@@ -6,11 +6,14 @@
 __all__ = ['PortableFrontend', 'cut', 'join', 'Portable', 'portable_pool', 'exported', 'export']
 
 # %% ../nbs/18_export.ipynb #bcf67af6
-import tempfile
+import logging, tempfile, warnings
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
 import torch, torch.nn.functional as F
+from fastcore.basics import patch
 from torch import Tensor, nn
 
 from .acoustic import ramp
@@ -18,7 +21,7 @@ from .audio import length_mask
 from .config import EPS, HOP, N_BINS, N_FFT, STACK, WINDOW
 from .model import HEAR
 
-# %% ../nbs/18_export.ipynb #b85c252e
+# %% ../nbs/18_export.ipynb #8d502880
 class PortableFrontend(nn.Module):
     "`audio.Frontend` as matrix products."
     def __init__(self, frontend):
@@ -48,6 +51,7 @@ class PortableFrontend(nn.Module):
         mask = length_mask(n, power.shape[1])[..., None]
         return _standardise((power @ self.bands + EPS).log(), mask), _standardise((power + EPS).log(), mask), n
 
+# %% ../nbs/18_export.ipynb #ba1239ef
 def _standardise(
     x: Tensor,     # (batch, frames, bands)
     mask: Tensor,  # (batch, frames, 1)
@@ -60,7 +64,7 @@ def _standardise(
     std = (total(((x - mean) * mask).square()) / count).sqrt().float()
     return ((x - mean) / (std + EPS) * mask).mT
 
-# %% ../nbs/18_export.ipynb #21570761
+# %% ../nbs/18_export.ipynb #b2fd3512
 def cut(
     x: Tensor,        # (batch, frames, width)
     lengths: Tensor,  # (batch,) valid frames
@@ -75,6 +79,7 @@ def cut(
     mask = (index < lengths[:, None, None]) & exists[..., None]
     return x[:, index.clamp(max=frames - 1)] * mask[..., None], mask
 
+# %% ../nbs/18_export.ipynb #52bfa10c
 def join(
     y: Tensor,        # (batch, windows, size, width)
     mask: Tensor,     # (batch, windows, size) from `cut`
@@ -93,7 +98,7 @@ def join(
     y, first, second = y.reshape(batch, windows * size, -1), w[:, here], w[:, before] * late[:, None]
     return (y[:, here] * first + y[:, before] * second) / (first + second).clamp(min=1e-6)
 
-# %% ../nbs/18_export.ipynb #f25ed832
+# %% ../nbs/18_export.ipynb #52ca7a2a
 class Portable(nn.Module):
     "HEAR with its windows as arithmetic: what `torch.export` and ONNX can hold, for any batch and any length."
     def __init__(self,
@@ -114,41 +119,48 @@ class Portable(nn.Module):
         found = h, portable_pool(h, lengths)
         return (*found, self.understand(self.mix(h, power), lengths)) if self.logits else found
 
-    def hear(self,
-             x: Tensor,        # (batch, frames, width)
-             lengths: Tensor,  # (batch,) valid frames
-            ) -> Tensor:
-        "Returns the Acoustic Model's frames, (batch, frames, width)."
-        cfg = self.model.config.acoustic
-        y, mask = cut(x, lengths, cfg.window, cfg.overlap)
-        y, seen = y.flatten(0, 1), mask.flatten(0, 1)
-        for layer in self.model.acoustic.transformer.layers: y = layer(y, seen | ~seen[:, :1])
-        return join(y, mask, x.shape[1], self.weights, cfg.overlap)
+# %% ../nbs/18_export.ipynb #cd4c3fcb
+@patch
+def hear(self: Portable,
+         x: Tensor,        # (batch, frames, width)
+         lengths: Tensor,  # (batch,) valid frames
+        ) -> Tensor:
+    "Returns the Acoustic Model's frames, (batch, frames, width)."
+    cfg = self.model.config.acoustic
+    y, mask = cut(x, lengths, cfg.window, cfg.overlap)
+    y, seen = y.flatten(0, 1), mask.flatten(0, 1)
+    for layer in self.model.acoustic.transformer.layers: y = layer(y, seen | ~seen[:, :1])
+    return join(y, mask, x.shape[1], self.weights, cfg.overlap)
 
-    def mix(self,
-            h: Tensor,      # (batch, frames, width) acoustic frames
-            power: Tensor,  # (batch, 513, spectrogram frames)
-           ) -> Tensor:
-        "Returns the Spectrogram Mixture, (batch, frames, task width)."
-        m, first = self.model.mixture, STACK * torch.arange(h.shape[1], device=h.device)
-        p = torch.stack([power[..., first + n] for n in range(STACK)], -1).transpose(1, 2).flatten(2)
-        return m.out(torch.cat([h, F.gelu(m.norm(m.gate(h).sigmoid() * m.power(p)))], -1))
+# %% ../nbs/18_export.ipynb #6af864c8
+@patch
+def mix(self: Portable,
+        h: Tensor,      # (batch, frames, width) acoustic frames
+        power: Tensor,  # (batch, 513, spectrogram frames)
+       ) -> Tensor:
+    "Returns the Spectrogram Mixture, (batch, frames, task width)."
+    m, first = self.model.mixture, STACK * torch.arange(h.shape[1], device=h.device)
+    p = torch.stack([power[..., first + n] for n in range(STACK)], -1).transpose(1, 2).flatten(2)
+    return m.out(torch.cat([h, F.gelu(m.norm(m.gate(h).sigmoid() * m.power(p)))], -1))
 
-    def understand(self,
-                   x: Tensor,        # (batch, frames, width) from the mixture
-                   lengths: Tensor,  # (batch,) valid frames
-                  ) -> Tensor:
-        "Returns the logits, (batch, classes): the mean over the Task Model's windows, as `task.understand`."
-        cfg, m = self.model.config.task, self.model
-        y, mask = cut(x, lengths, cfg.positions, cfg.overlap)
-        size = mask.sum(-1)
-        y, n = y.flatten(0, 1), size.flatten()[:, None]
-        seen = length_mask(n[:, 0].clamp(min=1), y.shape[1])
-        y = m.task.layer(y + m.task.positions[:, :y.shape[1]], src_key_padding_mask=~seen) * seen[..., None]
-        pooled = portable_pool(y, n[:, 0].clamp(min=1))
-        logits = m.head.out(m.head.norm(m.head.hidden(pooled)).relu()) * n
-        return logits.reshape(*size.shape, -1).sum(1) / size.sum(1, keepdim=True)
+# %% ../nbs/18_export.ipynb #1c1ddd3b
+@patch
+def understand(self: Portable,
+               x: Tensor,        # (batch, frames, width) from the mixture
+               lengths: Tensor,  # (batch,) valid frames
+              ) -> Tensor:
+    "Returns the logits, (batch, classes): the mean over the Task Model's windows, as `task.understand`."
+    cfg, m = self.model.config.task, self.model
+    y, mask = cut(x, lengths, cfg.positions, cfg.overlap)
+    size = mask.sum(-1)
+    y, n = y.flatten(0, 1), size.flatten()[:, None]
+    seen = length_mask(n[:, 0].clamp(min=1), y.shape[1])
+    y = m.task.layer(y + m.task.positions[:, :y.shape[1]], src_key_padding_mask=~seen) * seen[..., None]
+    pooled = portable_pool(y, n[:, 0].clamp(min=1))
+    logits = m.head.out(m.head.norm(m.head.hidden(pooled)).relu()) * n
+    return logits.reshape(*size.shape, -1).sum(1) / size.sum(1, keepdim=True)
 
+# %% ../nbs/18_export.ipynb #406348d1
 def portable_pool(
     x: Tensor,        # (batch, frames, width)
     lengths: Tensor,  # (batch,) valid frames
@@ -185,21 +197,59 @@ def exported(
     program.graph_module.recompile()
     return program
 
-# %% ../nbs/18_export.ipynb #c431ddab
+# %% ../nbs/18_export.ipynb #e62c6ff6
+def _slim(path: Path):
+    "Takes out of the file what only tells where in the source a node came from: more than half a megabyte."
+    import onnx
+    model = onnx.load(path)
+    for node in model.graph.node: node.ClearField('metadata_props'), node.ClearField('doc_string')
+    del model.graph.value_info[:]
+    onnx.save(model, path)
+
+# %% ../nbs/18_export.ipynb #41c87d5e
+def _pack_tables(
+    graph,        # an ONNX graph, changed in place
+    apart: set,   # names of tensors that stay as they are
+):
+    "Stores large tables that no 8-bit product reads, those of positions and distances, in eight bits, a scale a row."
+    from onnx import helper, numpy_helper as nh
+    apart = apart | {name for node in graph.node if node.op_type == 'Conv' for name in node.input}
+    for table in [t for t in graph.initializer if t.name not in apart]:
+        if (w := nh.to_array(table)).dtype != np.float32 or w.size < 10_000: continue
+        scale = np.abs(w).max(tuple({*range(w.ndim)} - {w.ndim - 2}), keepdims=True).clip(1e-12) / 127
+        graph.initializer.remove(table)
+        graph.initializer.extend([nh.from_array(np.rint(w / scale).astype(np.int8), f'{table.name}_eight'),
+                                  nh.from_array(scale.reshape(-1).astype(np.float32), f'{table.name}_scale')])
+        inputs = [f'{table.name}_eight', f'{table.name}_scale']
+        graph.node.insert(0, helper.make_node('DequantizeLinear', inputs, [table.name], axis=w.ndim - 2))
+
+# %% ../nbs/18_export.ipynb #15997255
 def _quantise(
     source: Path,  # float ONNX file
     output: Path,
 ):
-    "Writes the file with 8-bit matrices: those of the layers, not those of the Fourier transform and the mel bands."
+    "Writes the file with 8-bit weights, but for those of the Fourier transform and the mel bands."
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
-    graph = onnx.load(source).graph
-    large = {i.name: i.dims for i in graph.initializer}
     spectral = {'frontend.even', 'frontend.odd', 'frontend.bands'}
-    skipped = [n.name for n in graph.node if n.op_type == 'MatMul' and spectral & {*n.input}]
+    skipped = [n.name for n in onnx.load(source).graph.node if n.op_type == 'MatMul' and spectral & {*n.input}]
     quantize_dynamic(source, output, per_channel=True, weight_type=QuantType.QInt8, nodes_to_exclude=skipped,
                      op_types_to_quantize=['MatMul', 'Gemm'], extra_options=dict(MatMulConstBOnly=True))
+    model = onnx.load(output)
+    _pack_tables(model.graph, spectral)
+    onnx.save(model, output)
 
+# %% ../nbs/18_export.ipynb #3e33e966
+@contextmanager
+def _quiet():
+    "Keeps the exporter's advice to its own developers from the user."
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        logging.disable(logging.WARNING)
+        try: yield
+        finally: logging.disable(logging.NOTSET)
+
+# %% ../nbs/18_export.ipynb #5829ac23
 def export(
     model: str = 'hear-tiny',    # a name, a folder, a hub id, or a HEAR
     output: str = 'hear.onnx',   # the file
@@ -213,9 +263,10 @@ def export(
     except ImportError as e: raise ImportError(f'{e}: pip install "hear_nb[onnx]"') from e
     model, output = HEAR.from_pretrained(model) if isinstance(model, (str, PathLike)) else model, Path(output)
     names = ['waveform', 'lengths'] if frontend else ['log_mel', 'power', 'lengths']
-    program = torch.onnx.export(exported(model, frontend, logits), dynamo=True, verbose=False, input_names=names,
-                                output_names=['frames', 'clip', 'logits'][:2 + logits])
-    with tempfile.TemporaryDirectory() as tmp:
+    with tempfile.TemporaryDirectory() as tmp, _quiet():
+        program = torch.onnx.export(exported(model, frontend, logits), dynamo=True, verbose=False, input_names=names,
+                                    output_names=['frames', 'clip', 'logits'][:2 + logits])
         program.save(file := Path(tmp, 'model.onnx') if format == 'int8' else output)
+        _slim(file)
         if format == 'int8': _quantise(file, output)
     return output

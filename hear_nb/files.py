@@ -37,9 +37,10 @@ class Rejected(NamedTuple):
     file: str
     reason: str
 
-# %% ../nbs/20_files.ipynb #aaa4bd28
+# %% ../nbs/20_files.ipynb #44a87c8c
 def _file(path: Path) -> Clip: return Clip(str(path), size=path.stat().st_size if path.is_file() else 0)
 
+# %% ../nbs/20_files.ipynb #3f5845d0
 def _shard(
     path: Path,  # a tar file
 ) -> tuple[list[Clip], list[Rejected]]:
@@ -57,6 +58,7 @@ def _shard(
     except (tarfile.TarError, OSError) as e: return clips, [Rejected(str(path), f'after {len(clips)} clips: {e}')]
     return clips, [] if clips else [Rejected(str(path), 'no audio files in it')]
 
+# %% ../nbs/20_files.ipynb #6cea60c4
 def find_clips(
     paths: list,  # files, folders, CSVs with a column `file`, shards (.tar)
 ) -> tuple[list[Clip], list[Rejected]]:
@@ -76,7 +78,7 @@ def find_clips(
         except (ValueError, OSError) as e: rejected.append(Rejected(str(path), str(e)))
     return clips, rejected
 
-# %% ../nbs/20_files.ipynb #9a4301ad
+# %% ../nbs/20_files.ipynb #5cb272eb
 def read_clip(
     clip: Clip,
     spool: Path,  # where to decode a long recording to
@@ -89,6 +91,7 @@ def read_clip(
         try: return open_clip(file, spool=spool)
         except AudioError as e: raise AudioError(str(e).replace(str(file), clip.name)) from e
 
+# %% ../nbs/20_files.ipynb #f23e6fc9
 class Chunks(torch.utils.data.Dataset):
     "Chunks of clips, decoded: (k, [(index, waveform or Spool), ...] sorted by length, [(index, reason), ...])."
     def __init__(self,
@@ -112,7 +115,7 @@ class Chunks(torch.utils.data.Dataset):
             else: heard.append((i, x if isinstance(x, Spool) else x.numpy()))  # an array goes through a pipe, not /dev/shm
         return k, sorted(heard, key=lambda pair: len(pair[1])), wrong
 
-# %% ../nbs/20_files.ipynb #f1d5eeaf
+# %% ../nbs/20_files.ipynb #9554fac8
 def embed_chunk(
     model: HEAR,
     heard: list,       # (index, waveform or Spool), sorted by length
@@ -130,6 +133,7 @@ def embed_chunk(
             x.remove()
     return done
 
+# %% ../nbs/20_files.ipynb #9d1b1091
 def write_part(
     path: Path,
     names: dict[int, str],  # of the chunk's clips, by index
@@ -171,7 +175,7 @@ def _begin(
     for left in [*folder.glob('*.raw'), *folder.glob('*.tmp')]: left.unlink()
     file.write_text(json.dumps(plan))
 
-# %% ../nbs/20_files.ipynb #0068b923
+# %% ../nbs/20_files.ipynb #987a931f
 def _join(
     parts: list[Path],
     group: int,                 # parts among which the clips' order is to be restored
@@ -198,6 +202,7 @@ def _join(
     os.replace(temporary, output)
     return clips, len(rejected)
 
+# %% ../nbs/20_files.ipynb #a9ae54b8
 def _write_npz(
     path: Path,
     table: pd.DataFrame,  # a row a clip
@@ -205,6 +210,19 @@ def _write_npz(
     "Writes `files`, `clip`, and each clip's frames as `frames_0`, ... if there are any."
     frames = {f'frames_{i}': np.stack(f) for i, f in enumerate(table.get('frames', []))}
     with open(path, 'wb') as f: np.savez(f, files=table.file.to_numpy(str), clip=np.stack(table.vector), **frames)
+
+# %% ../nbs/20_files.ipynb #95d5762c
+def _finish(
+    parts: list[Path],
+    group: int,                # parts among which the order is to be restored
+    output: Path,
+    rejected: list[Rejected],  # known before decoding
+) -> int:
+    "Joins the parts, deletes them and says where the result is. Returns 1 if a file was rejected."
+    kept, lost = _join(parts, group, output, rejected)
+    shutil.rmtree(parts[0].parent)
+    print(f'{kept} clips are in {output}' + (f'; {lost} files were rejected, see {output.parent / "rejected.csv"}' if lost else ''))
+    return int(lost > 0)
 
 # %% ../nbs/20_files.ipynb #19a6c5ba
 def _run(
@@ -218,6 +236,7 @@ def _run(
     frames: bool,
 ):
     "Decodes, embeds and writes these chunks."
+    workers = max(1, (os.cpu_count() or 1) // 2) if workers < 0 else workers
     workers = min(workers, len(mine) - 1)  # for a single chunk it is not worth to start one
     loader = torch.utils.data.DataLoader(chunks, batch_size=None, sampler=mine, num_workers=max(0, workers), collate_fn=_same,
                                          prefetch_factor=2 if workers > 0 else None)
@@ -254,13 +273,8 @@ def embed(
     parts = [folder / f'part-{k:06d}.parquet' for k in range(len(chunks))]
     mine = [k for k in range(state.process_index, len(chunks), state.num_processes) if not parts[k].exists()]
     done = sum(p.exists() for p in parts) * chunk
-    workers = max(1, (os.cpu_count() or 1) // 2) if workers < 0 else workers
     with tqdm(total=len(clips), initial=min(done, len(clips)), desc='embedding', unit=' files', disable=not state.is_main_process) as bar:
         try: _run(hear, chunks, mine, folder, bar, batch_size, workers, frames)
         except KeyboardInterrupt: raise Interrupted('stopped; the same command goes on from here') from None
     state.wait_for_everyone()
-    if not state.is_main_process: return 0
-    kept, lost = _join(parts, group, output, rejected)
-    shutil.rmtree(folder)
-    print(f'{kept} clips are in {output}' + (f'; {lost} files were rejected, see {output.parent / "rejected.csv"}' if lost else ''))
-    return int(lost > 0)
+    return _finish(parts, group, output, rejected) if state.is_main_process else 0

@@ -62,11 +62,6 @@ class HEAR(Pretrained):
         frames = self.acoustic(spectra.log_mel.to(self.dtype), spectra.lengths)
         return Heard(spectra, frames, self.mixture(frames, spectra.power.to(self.dtype)), spectra.lengths // STACK)
 
-    @property
-    def dtype(self) -> torch.dtype:
-        "What the model computes in, from the spectra on: `model.bfloat16()` and `model.half()` change it."
-        return self.head.out.weight.dtype
-
     def forward(self,
                 waveform: Tensor,               # (batch, samples) waveform at 16 kHz
                 lengths: Tensor | None = None,  # (batch,) valid samples; None: all
@@ -74,6 +69,12 @@ class HEAR(Pretrained):
         "Returns logits, (batch, classes), of clips of any length."
         heard = self.hear(waveform, lengths)
         return understand(heard.mixture, heard.lengths, self.task, self.head, self.config.task.overlap)
+
+# %% ../nbs/08_model.ipynb #46de188b
+@patch(as_prop=True)
+def dtype(self: HEAR) -> torch.dtype:
+    "What the model computes in, from the spectra on: `model.bfloat16()` and `model.half()` change it."
+    return self.head.out.weight.dtype
 
 # %% ../nbs/08_model.ipynb #e20c280f
 @patch

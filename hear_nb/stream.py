@@ -74,12 +74,14 @@ class Tape:
         here = self.x[max(0, first) - self.start: last - self.start]
         return np.pad(here, (max(0, -first), max(0, last - self.samples)), mode='reflect')
 
-    def forget(self,
-               frame: int,  # the first spectrogram frame that will still be asked for
-              ):
-        "Drops the samples before it."
-        drop = min(len(self.x), max(0, frame * HOP - N_FFT // 2 - self.start))
-        self.x, self.start = self.x[drop:], self.start + drop
+# %% ../nbs/19_stream.ipynb #c1a93585
+@patch
+def forget(self: Tape,
+           frame: int,  # the first spectrogram frame that will still be asked for
+          ):
+    "Drops the samples before it."
+    drop = min(len(self.x), max(0, frame * HOP - N_FFT // 2 - self.start))
+    self.x, self.start = self.x[drop:], self.start + drop
 
 # %% ../nbs/19_stream.ipynb #230b6e79
 class Spool:
@@ -157,26 +159,30 @@ class HearStream:
     @property
     def time(self) -> float: return self.pooled.count * STACK * HOP / SAMPLE_RATE
 
-    def push(self,
-             x,  # (samples,) or (channels, samples) array or tensor, of any length
-            ) -> np.ndarray:
-        "Returns the frames that are now complete, (frames, width) float32: often none. Raises AudioError."
-        x = audio._as_channels(x, 'chunk')
-        if self.tape.ended: raise ValueError('the stream was finished: start a new one')
-        if not np.isfinite(x).all(): raise audio.AudioError(f'chunk: {(~np.isfinite(x)).sum()} samples are NaN or infinite')
-        x = x.mean(0)
-        self.tape.push(self.resampler.resample_chunk(x) if self.resampler else x)
-        return self._run()
+# %% ../nbs/19_stream.ipynb #17cd9fc4
+@patch
+def push(self: HearStream,
+         x,  # (samples,) or (channels, samples) array or tensor, of any length
+        ) -> np.ndarray:
+    "Returns the frames that are now complete, (frames, width) float32: often none. Raises AudioError."
+    x = audio._as_channels(x, 'chunk')
+    if self.tape.ended: raise ValueError('the stream was finished: start a new one')
+    if not np.isfinite(x).all(): raise audio.AudioError(f'chunk: {(~np.isfinite(x)).sum()} samples are NaN or infinite')
+    x = x.mean(0)
+    self.tape.push(self.resampler.resample_chunk(x) if self.resampler else x)
+    return self._run()
 
-    def finish(self) -> np.ndarray:
-        "Ends the sound. Returns the remaining frames, (frames, width). Raises AudioError if it was shorter than 25 ms."
-        if self.tape.ended: raise ValueError('the stream was finished: start a new one')
-        if self.resampler: self.tape.push(self.resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-        if self.tape.samples < WINDOW: raise audio.AudioError('stream: shorter than one window of 25 ms')
-        self.tape.ended = True
-        return self._run()
+# %% ../nbs/19_stream.ipynb #800c1693
+@patch
+def finish(self: HearStream) -> np.ndarray:
+    "Ends the sound. Returns the remaining frames, (frames, width). Raises AudioError if it was shorter than 25 ms."
+    if self.tape.ended: raise ValueError('the stream was finished: start a new one')
+    if self.resampler: self.tape.push(self.resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+    if self.tape.samples < WINDOW: raise audio.AudioError('stream: shorter than one window of 25 ms')
+    self.tape.ended = True
+    return self._run()
 
-# %% ../nbs/19_stream.ipynb #7b20a28d
+# %% ../nbs/19_stream.ipynb #4ad0faf4
 @patch
 def _ready(self: HearStream):
     "Yields the log-mel spectrogram of each window that can be run, (128, spectrogram frames), standardised."
@@ -191,6 +197,7 @@ def _ready(self: HearStream):
         self.window += 1
         self.tape.forget(self.window * cfg.stride * STACK)
 
+# %% ../nbs/19_stream.ipynb #cb122cef
 @patch
 def _log_mel(self: HearStream,
              first: int, # spectrogram frame
@@ -208,7 +215,7 @@ def _log_mel(self: HearStream,
     else: raw = self.model.frontend.log_mel(x - s.offset)[0]
     return (raw - s.mean) / (s.std + EPS)
 
-# %% ../nbs/19_stream.ipynb #a353d985
+# %% ../nbs/19_stream.ipynb #21c0639f
 @patch
 @torch.no_grad()
 def _run(self: HearStream) -> np.ndarray:
@@ -223,6 +230,7 @@ def _run(self: HearStream) -> np.ndarray:
     self.pooled.update(frames)
     return frames.numpy()
 
+# %% ../nbs/19_stream.ipynb #f7cd6430
 @patch
 def _fold(self: HearStream,
           log_mels: list[Tensor],  # of the next windows, each (128, spectrogram frames)
