@@ -5,17 +5,19 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/99_api.ipynb #b5730027
+# %% ../nbs/99_api.ipynb #5e21185f
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
-# %% ../nbs/99_api.ipynb #be0b4e1f
+# %% ../nbs/99_api.ipynb #7fd38ebc
 try: __version__ = version('hear_nb')
 except PackageNotFoundError: __version__ = '0'  # run from a folder that was not installed
 
-_names = dict(HEAR='model', Embedding='model', AcousticTokenizer='tokenizer', HearConfig='config', AudioError='audio')
-_modules = ['acoustic', 'audio', 'cli', 'config', 'data', 'demo', 'evaluate', 'figures', 'layers', 'model', 'pretrained',
-            'published', 'report', 'stages', 'task', 'teachers', 'tokenizer', 'training']
+_names = dict(HEAR='model', Embedding='model', AcousticTokenizer='tokenizer', HearConfig='config', AudioError='audio',
+              HearStream='stream')
+_modules = ['acoustic', 'audio', 'bench', 'cli', 'config', 'data', 'datasets', 'demo', 'evaluate', 'export', 'figures', 'files',
+            'hear21', 'layers', 'model', 'pretrained', 'published', 'reliability', 'report', 'shards', 'sklearn', 'stages',
+            'stream', 'tables', 'task', 'teachers', 'tokenizer', 'training', 'viz']
 
 def __getattr__(name: str):
     "Imports a name on first use."
