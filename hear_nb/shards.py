@@ -191,7 +191,7 @@ def iterate(
     if teacher is None: teacher = stages.bootstrap_teacher(data, config, output / 'teacher', cfg, span, live)
     for k in range(1, rounds + 1):
         folder = output / f'round-{k}'
-        tokenizer = stages.train_tokenizer(data, config, teacher, folder / 'tokens', cfg, live)
+        tokenizer, _ = stages.train_tokenizer(data, config, teacher, folder / 'tokens', cfg, live)
         model, stage = stages.pretrain(data, config, tokenizer, folder, cfg, span=span, live=live)
         rows.append(dict(round=k, teacher_width=teacher.width, **_health(tokenizer, data), **_guessed(stage, data)))
         if k < rounds: teacher = stages.AcousticTeacher(model.acoustic)

@@ -211,7 +211,7 @@ def _acoustic_maps(stack, calls, *layers) -> Maps:
 # %% ../../nbs/32_viz_attention.ipynb #409b075f
 def _task_maps(model, calls, frames: int) -> Maps:
     "Returns the maps of the Task Model; its windows, if it needs any, are not blended but averaged."
-    ((x, lengths, *_), _), window = calls[0], model.task.positions.shape[1]
+    ((x, *_), _), window = calls[0], model.task.positions.shape[1]
     size, stride = (frames, frames) if frames <= window else (window, window - model.config.task.overlap)
     w = windows_of(torch.tensor([frames], device=x.device), frames, size, stride)
     return Maps([model.task], [_valid(w, x)], _on_cpu(w), _shares(w, torch.ones(size, device=x.device), frames), task_terms, frames)

@@ -134,7 +134,8 @@ def fill_in(
     made = np.pad(decoded(decoder, g.filled), ((0, 0), (0, log_mel.shape[1] - STACK * len(g.hidden))))
     tracks = {'with holes': np.where(hidden, log_mel.min(), log_mel), 'holes filled in': np.where(hidden, made, log_mel)}
     player = Player(waveform, title=title or f'{g.right.sum()} of {g.hidden.sum()} hidden tokens guessed right', tokens=g.filled,
-                    marks=_seconds(np.flatnonzero(np.diff(np.r_[0, g.hidden, 0]))).clip(0), compare={k: audible(v, *at, len(waveform)) for k, v in tracks.items()})
+                    marks=_seconds(np.flatnonzero(np.diff(np.r_[0, g.hidden, 0]))).clip(0),
+                    compare={k: audible(v, *at, len(waveform)) for k, v in tracks.items()})
     player.guesses = g
     return player
 
