@@ -9,6 +9,7 @@ __all__ = ['TENSORFLOW', 'CARDS', 'FSDD_SAMPLES', 'COMMANDS', 'AUDIO', 'LOADERS'
 
 # %% ../nbs/25_datasets.ipynb #1c6c9acf
 import os, re, shutil, tarfile, warnings, zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
@@ -108,6 +109,7 @@ def download(
         except requests.HTTPError: raise
         except requests.RequestException as e:
             if attempt == attempts - 1: raise OSError(f'{url}: {e}; the same call goes on with what has arrived') from e
+    raise ValueError(f'{attempts} attempts: at least one is needed')
 
 # %% ../nbs/25_datasets.ipynb #499c92bd
 def unpack(
@@ -339,7 +341,8 @@ def from_hub(
     return HubDataset(table, Path(), cache=False, rows=rows, column=column)
 
 # %% ../nbs/25_datasets.ipynb #6a0ac3ba
-LOADERS = dict(esc50=esc50, esc10=esc10, fsdd=fsdd, speech_commands_v1=partial(speech_commands, version=1), speech_commands_v2=speech_commands,
+LOADERS: dict[str, Callable] = dict(esc50=esc50, esc10=esc10, fsdd=fsdd,
+               speech_commands_v1=partial(speech_commands, version=1), speech_commands_v2=speech_commands,
                speech_commands_v1_12=partial(speech_commands_12, version=1), speech_commands_v2_12=speech_commands_12,
                voxceleb1=voxceleb1, audioset=audioset)
 MARKERS = {'meta/esc50.csv': esc50, 'recordings/[0-9]_*_*.wav': fsdd, 'testing_list.txt': speech_commands, 'iden_split.txt': voxceleb1,
@@ -355,3 +358,4 @@ def known(
     if root: raise ValueError(f'no collection is called {name!r}; there are {", ".join(LOADERS)}')
     for marker, loader in MARKERS.items():
         if any(Path(name).glob(marker)): return loader(name)
+    return None

@@ -53,8 +53,9 @@ def _shard(
             for m in tar:
                 if m.isfile() and Path(m.name).suffix.lower() in endings:
                     clips.append(Clip(str(path), m.name, m.offset_data, m.size))
-            tar.fileobj.seek(-512, os.SEEK_END)
-            if any(tar.fileobj.read()): raise tarfile.ReadError('truncated, it has no end mark')  # of which tarfile says nothing
+        with open(path, 'rb') as f:
+            f.seek(-512, os.SEEK_END)
+            if any(f.read()): raise tarfile.ReadError('truncated, it has no end mark')  # of which tarfile says nothing
     except (tarfile.TarError, OSError) as e: return clips, [Rejected(str(path), f'after {len(clips)} clips: {e}')]
     return clips, [] if clips else [Rejected(str(path), 'no audio files in it')]
 

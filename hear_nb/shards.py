@@ -68,7 +68,7 @@ def index(
             for member in tar:
                 key, _, ending = member.name.partition('.')
                 clip = clips.setdefault(key, {})
-                if ending == 'json': clip.update(_known(json.load(tar.extractfile(member))))
+                if ending == 'json': clip.update(_known(json.loads(tar.extractfile(member).read())))
                 elif ending == 'cls': clip['label'] = tar.extractfile(member).read().decode()
                 elif ending.lower() in SOUNDS: clip.update(file=member.name, shard=url.rpartition('/')[2], offset=member.offset_data, size=member.size)
     except (tarfile.TarError, OSError) as e: raise AudioError(f'{url}: not a shard ({e})') from e

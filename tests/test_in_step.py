@@ -103,7 +103,9 @@ def test_faults_are_found(source, output, fault):
     if fault: assert fault in found[0]
 
 
-def test_state_of_widgets_is_found(): assert 'widgets' in faults(new_notebook(metadata=dict(kernelspec=dict(name='python3', display_name='python3'), widgets={})))[0]
+def test_state_of_widgets_is_found():
+    kernel = dict(name='python3', display_name='python3')
+    assert 'widgets' in faults(new_notebook(metadata=dict(kernelspec=kernel, widgets={})))[0]
 
 
 @pytest.mark.parametrize('notebook', notebooks)

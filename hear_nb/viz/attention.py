@@ -7,6 +7,7 @@ __all__ = ['VIEWS', 'watching', 'Terms', 'relative_terms', 'task_terms', 'Maps',
            'windows', 'rollouts', 'understood', 'looked_at', 'click', 'png', 'Attention', 'attention']
 
 # %% ../../nbs/32_viz_attention.ipynb #7ba31f94
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
@@ -86,7 +87,7 @@ class Maps:
     inputs: list[list[Tensor]] # what went into each in each window, (frames, width)
     windows: Windows          # which frames of the clip each window holds
     blend: Tensor             # (windows, size) how much a window counts in a frame; the sum over windows is 1
-    terms_of: callable        # (module, (frames, width)) -> Terms
+    terms_of: Callable        # (module, (frames, width)) -> Terms
     frames: int               # of the clip
 
     def terms(self, layer: int, window: int = 0) -> Terms:

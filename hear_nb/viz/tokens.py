@@ -319,7 +319,7 @@ def joined(
     step, sounds, light, starts = HOP * STACK, [], [], []
     for i, frame in places:
         first, last = max(0, frame - AROUND), min(len(e.tokens[i]), frame + AROUND + 1)
-        starts.append(sum(map(len, light)) / FRAME_RATE)
+        starts.append(len(np.concatenate([[], *light])) / FRAME_RATE)
         sounds += [e.data[i][first * step: last * step], torch.zeros(8 * step)]
         sounds[-2] = torch.nn.functional.pad(sounds[-2], (0, (last - first) * step - len(sounds[-2])))  # the last frame may be short
         light += [np.where(e.tokens[i][first: last] == code, 1, .3), np.full(8, .3)]
