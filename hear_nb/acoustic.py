@@ -89,7 +89,7 @@ class WindowedTransformer(nn.Module):
                 lengths: Tensor,  # (batch,) valid frames
                ) -> Tensor:
         "Returns (batch, frames, width), zero behind each clip's end."
-        batch, frames, window = *x.shape[:2], self.cfg.window
+        (batch, frames, _), window = x.shape, self.cfg.window
         if frames <= window: return self.apart(x, length_mask(lengths, frames))
         w = windows_of(lengths, frames, window, self.cfg.stride)
         return overlap_add(self.apart(x, w.mask, w), w, batch, frames, ramp(window, self.cfg.overlap, x.device))

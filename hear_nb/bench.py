@@ -85,7 +85,8 @@ def vit_call():
     try: from transformers import ASTConfig, ASTModel
     except ImportError: return None
     model = ASTModel(ASTConfig(frequency_stride=16, time_stride=16, max_length=1024)).eval()
-    return lambda x=torch.zeros(1, 1024, 128): model(x)
+    spectrogram = torch.zeros(1, 1024, 128)
+    return lambda x=spectrogram: model(x)
 
 NO_VIT = 'ViT-B/16 not measured: pip install "hear_nb[hf]"'
 

@@ -28,7 +28,7 @@ class Dataset:
     cache: bool = True   # keep decoded waveforms in memory: 1 MB for 16 s of sound
     folds: str | None = None     # the column whose values are held out in turn, where that is the protocol
     separator: str | None = None # between the classes of a clip that has several; None: each has one
-    memory: dict[str, Tensor] = field(default_factory=dict, repr=False)  # the kept waveforms, shared by subsets
+    memory: dict[tuple, Tensor] = field(default_factory=dict, repr=False)  # the kept waveforms, shared by subsets
 
     def __len__(self): return len(self.table)
 
@@ -226,5 +226,5 @@ class Draws(torch.utils.data.Dataset):
 def collate(draws: list) -> dict[str, Tensor]:
     "Returns a padded batch: `waveform` (batch, samples), `lengths`, `y` and `seeds` (batch,), for what else is random."
     waveforms, y, seeds = zip(*draws)
-    waveform, lengths = audio.pad_batch(waveforms)
+    waveform, lengths = audio.pad_batch(list(waveforms))
     return dict(waveform=waveform, lengths=lengths, y=torch.tensor(y), seeds=torch.tensor(seeds))

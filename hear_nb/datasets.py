@@ -9,6 +9,7 @@ __all__ = ['TENSORFLOW', 'CARDS', 'FSDD_SAMPLES', 'COMMANDS', 'AUDIO', 'LOADERS'
 
 # %% ../nbs/25_datasets.ipynb #1c6c9acf
 import os, re, shutil, tarfile, warnings, zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
@@ -108,6 +109,7 @@ def download(
         except requests.HTTPError: raise
         except requests.RequestException as e:
             if attempt == attempts - 1: raise OSError(f'{url}: {e}; the same call goes on with what has arrived') from e
+    raise ValueError(f'{attempts} attempts: at least one is needed')
 
 # %% ../nbs/25_datasets.ipynb #499c92bd
 def unpack(
@@ -307,6 +309,7 @@ class HubDataset(Dataset):
         import soundfile as sf
         file = self.table.file.iloc[i]
         content = self.rows[int(self.table.row.iloc[i])][self.column]
+        if content.get('array') is not None: return audio.load(np.asarray(content['array'], np.float32), content['sampling_rate'], file)
         if content['bytes'] is None: return audio.load(content['path'])
         try: x, rate = sf.read(BytesIO(content['bytes']), dtype='float32', always_2d=True)
         except sf.LibsndfileError as e: raise AudioError(f'{file}: not an audio file ({e.error_string})') from e
@@ -314,27 +317,32 @@ class HubDataset(Dataset):
 
 # %% ../nbs/25_datasets.ipynb #d3d21e87
 def from_hub(
-    name,                   # a name on the hub, or a datasets.Dataset or DatasetDict
-    label: str = 'label',   # the column of the classes
-    column: str = 'audio',  # the column of the clips
-    config: str | None = None,  # of a dataset that has several
+    name,                        # a name on the hub, or a datasets.Dataset or DatasetDict
+    label: str | None = 'label', # the column of the classes, copied to `label` if it has another name; None: there are none
+    column: str = 'audio',       # the column of the clips
+    config: str | None = None,   # of a dataset that has several
 ) -> Dataset:
-    "Returns a Hugging Face dataset; its splits become `split`. Raises ValueError, ImportError."
+    "Returns a Hugging Face dataset with all its columns; its splits become `split`. Raises ValueError, ImportError."
     try: import datasets as hf
     except ImportError as e: raise ImportError('datasets of the hub need: pip install "hear_nb[hf]"') from e
     source = hf.load_dataset(name, config) if isinstance(name, str) else name
     parts = dict(source) if isinstance(source, dict) else {'': source}
     features = next(iter(parts.values())).features
-    if missing := {label, column} - set(features): raise ValueError(f'no column {", ".join(missing)}; there are {", ".join(features)}')
-    rows = hf.concatenate_datasets([part.cast_column(column, hf.Audio(decode=False)) for part in parts.values()])
+    if missing := {label or column, column} - set(features): raise ValueError(f'no column {", ".join(missing)}; there are {", ".join(features)}')
+    if isinstance(features[column], hf.Audio): parts = {k: part.cast_column(column, hf.Audio(decode=False)) for k, part in parts.items()}
+    rows = hf.concatenate_datasets(list(parts.values()))
     split = np.repeat([dict(validation='valid', dev='valid').get(k, k) for k in parts], [len(p) for p in parts.values()])
-    names = getattr(features[label], 'names', None)
-    table = pd.DataFrame(dict(file=[f'{s}{n}' for n, s in enumerate(split)], label=[names[k] if names else str(k) for k in rows[label]], row=range(len(rows))))
+    table = rows.remove_columns(column).to_pandas().rename(columns=dict(file='original_file'))
+    for k in table.columns.intersection([k for k, f in features.items() if isinstance(f, hf.ClassLabel)]):
+        table[k] = [None if pd.isna(v) else features[k].names[int(v)] for v in table[k]]
+    if label: table['label'] = table[label].astype(str)
+    table = table.assign(file=[f'{s}{n}' for n, s in enumerate(split)], row=range(len(rows)))
     if 'test' in set(split): table['split'] = split
     return HubDataset(table, Path(), cache=False, rows=rows, column=column)
 
 # %% ../nbs/25_datasets.ipynb #6a0ac3ba
-LOADERS = dict(esc50=esc50, esc10=esc10, fsdd=fsdd, speech_commands_v1=partial(speech_commands, version=1), speech_commands_v2=speech_commands,
+LOADERS: dict[str, Callable] = dict(esc50=esc50, esc10=esc10, fsdd=fsdd,
+               speech_commands_v1=partial(speech_commands, version=1), speech_commands_v2=speech_commands,
                speech_commands_v1_12=partial(speech_commands_12, version=1), speech_commands_v2_12=speech_commands_12,
                voxceleb1=voxceleb1, audioset=audioset)
 MARKERS = {'meta/esc50.csv': esc50, 'recordings/[0-9]_*_*.wav': fsdd, 'testing_list.txt': speech_commands, 'iden_split.txt': voxceleb1,
@@ -350,3 +358,4 @@ def known(
     if root: raise ValueError(f'no collection is called {name!r}; there are {", ".join(LOADERS)}')
     for marker, loader in MARKERS.items():
         if any(Path(name).glob(marker)): return loader(name)
+    return None

@@ -319,7 +319,7 @@ def described(
     return '\n\n'.join(parts)
 
 # %% ../nbs/13_evaluate.ipynb #1f8fac9a
-RECIPES = {'ESC-50': dict(dataset='esc50', steps=5000, batch_size=32, lr=5e-4, seconds=5.),
+RECIPES: dict[str, dict] = {'ESC-50': dict(dataset='esc50', steps=5000, batch_size=32, lr=5e-4, seconds=5.),
            'GSC v1': dict(dataset='speech_commands_v1_12', steps=20000, batch_size=128, lr=5e-4, seconds=1.),
            'GSC v2': dict(dataset='speech_commands_v2', steps=30000, batch_size=128, lr=5e-4, seconds=1.),
            'VoxCeleb1': dict(dataset='voxceleb1', steps=60000, batch_size=64, lr=5e-4, seconds=4.)}

@@ -110,7 +110,7 @@ def _seconds(
     return frame / FRAME_RATE - HOP / SAMPLE_RATE / 2
 
 # %% ../nbs/14_figures.ipynb #109a2247
-def _shades() -> list[str]:
+def _shades() -> list[tuple]:
     "Returns 14 colours: 7 and their pale versions."
     return [tuple(1 - (1 - np.array(to_rgb(c))) * strength) for strength in (1, .4) for c in OKABE_ITO[:7]]
 

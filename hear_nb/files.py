@@ -6,18 +6,18 @@
 __all__ = ['Clip', 'Rejected', 'find_clips', 'read_clip', 'Chunks', 'embed_chunk', 'write_part', 'embed']
 
 # %% ../nbs/20_files.ipynb #6fad1c52
-import hashlib, json, os, shutil, sys, tarfile, tempfile
+import hashlib, json, math, os, shutil, tarfile, tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np, pandas as pd
 import torch
-from fastcore.basics import patch
 
 from .audio import AudioError
-from .config import FRAME_RATE, SAMPLE_RATE
+from .config import FRAME_RATE
 from .data import from_folder
 from .model import HEAR
+from .pretrained import replacing
 from .stream import Spool, embed_long, open_clip
 from .training import Interrupted
 
@@ -53,8 +53,9 @@ def _shard(
             for m in tar:
                 if m.isfile() and Path(m.name).suffix.lower() in endings:
                     clips.append(Clip(str(path), m.name, m.offset_data, m.size))
-            tar.fileobj.seek(-512, os.SEEK_END)
-            if any(tar.fileobj.read()): raise tarfile.ReadError('truncated, it has no end mark')  # of which tarfile says nothing
+        with open(path, 'rb') as f:
+            f.seek(-512, os.SEEK_END)
+            if any(f.read()): raise tarfile.ReadError('truncated, it has no end mark')  # of which tarfile says nothing
     except (tarfile.TarError, OSError) as e: return clips, [Rejected(str(path), f'after {len(clips)} clips: {e}')]
     return clips, [] if clips else [Rejected(str(path), 'no audio files in it')]
 
@@ -104,7 +105,7 @@ class Chunks(torch.utils.data.Dataset):
         like = lambda i: (Path(clips[i].member or clips[i].file).suffix, clips[i].size)
         self.order = [i for at in range(0, n, size * group) for i in sorted(range(at, min(n, at + size * group)), key=like)]
 
-    def __len__(self): return -(-len(self.clips) // self.size)
+    def __len__(self): return math.ceil(len(self.clips) / self.size)
 
     def __getitem__(self, k: int):
         heard, wrong = [], []
@@ -149,8 +150,7 @@ def write_part(
                  vector=[v for v, _ in rows], reason=[reasons.get(i) for i in names])
     types = dict(index=pa.int64(), file=pa.string(), seconds=pa.float32(), vector=pa.list_(pa.float32()), reason=pa.string())
     if frames: table['frames'], types['frames'] = [list(f) for _, f in rows], pa.list_(pa.list_(pa.float32()))
-    pq.write_table(pa.table(table, pa.schema(types.items())), temporary := path.with_suffix('.tmp'))
-    os.replace(temporary, path)
+    with replacing(path) as draft: pq.write_table(pa.table(table, pa.schema(types.items())), draft)
 
 # %% ../nbs/20_files.ipynb #d7a3f5bb
 def _fingerprint(
@@ -172,7 +172,7 @@ def _begin(
     if (file := folder / 'run.json').exists() and (old := json.loads(file.read_text())) != plan:
         other = ', '.join(k for k in plan if old.get(k) != plan[k])
         raise ValueError(f'{folder} holds an unfinished run with other {other}: repeat that, or delete the folder')
-    for left in [*folder.glob('*.raw'), *folder.glob('*.tmp')]: left.unlink()
+    for left in [*folder.glob('*.raw'), *folder.glob('.*.draft.parquet')]: left.unlink()
     file.write_text(json.dumps(plan))
 
 # %% ../nbs/20_files.ipynb #987a931f
@@ -184,7 +184,7 @@ def _join(
 ) -> tuple[int, int]:
     "Writes the output and `rejected.csv`. Returns how many clips were embedded and how many files rejected. Raises AudioError."
     import pyarrow as pa, pyarrow.parquet as pq
-    tables, clips, writer, temporary = [], 0, None, output.with_suffix('.tmp')
+    tables, clips, writer = [], 0, None
     for at in range(0, len(parts), group):
         table = pa.concat_tables([pq.read_table(part) for part in parts[at: at + group]]).sort_by('index')
         usable = np.array([reason is None for reason in table['reason'].to_pylist()])
@@ -192,14 +192,13 @@ def _join(
         rejected = rejected + [Rejected(*pair) for pair in zip(bad['file'].to_pylist(), bad['reason'].to_pylist())]
         table = table.filter(usable).drop_columns(['index', 'reason'])
         if output.suffix == '.npz': tables.append(table.to_pandas())
-        else: (writer := writer or pq.ParquetWriter(temporary, table.schema)).write_table(table)
+        else: (writer := writer or pq.ParquetWriter(output, table.schema)).write_table(table)
         clips += len(table)
     (log := output.parent / 'rejected.csv').unlink(missing_ok=True)
     if rejected: pd.DataFrame(rejected).to_csv(log, index=False)
     if writer: writer.close()
     if not clips: raise AudioError(f'no usable audio: {log} says why')
-    if tables: _write_npz(temporary, pd.concat(tables, ignore_index=True))
-    os.replace(temporary, output)
+    if tables: _write_npz(output, pd.concat(tables, ignore_index=True))
     return clips, len(rejected)
 
 # %% ../nbs/20_files.ipynb #a9ae54b8
@@ -219,7 +218,7 @@ def _finish(
     rejected: list[Rejected],  # known before decoding
 ) -> int:
     "Joins the parts, deletes them and says where the result is. Returns 1 if a file was rejected."
-    kept, lost = _join(parts, group, output, rejected)
+    with replacing(output) as draft: kept, lost = _join(parts, group, draft, rejected)
     shutil.rmtree(parts[0].parent)
     print(f'{kept} clips are in {output}' + (f'; {lost} files were rejected, see {output.parent / "rejected.csv"}' if lost else ''))
     return int(lost > 0)

@@ -142,7 +142,7 @@ def _forward(q, k, v, rel_k, rel_v, bias_c, bias_p, mask, dropout, kept=None):
 # %% ../nbs/03_layers.ipynb #3f813167
 def _backward(grad, kept, q, k, v, rel_k, rel_v, bias_c, bias_p):
     "Returns the gradients of the seven tensors; `grad` is that of the output, (batch, frames, heads, d)."
-    (batch, heads, L, d), half, kept = q.shape, len(rel_k) // 2, iter(kept)
+    (batch, _, L, d), half, kept = q.shape, len(rel_k) // 2, iter(kept)
     to_c, to_p = (torch.empty_like(grad) for _ in range(2))
     to_k, to_v, to_rel_k, to_rel_v = (torch.zeros_like(t, memory_format=torch.contiguous_format) for t in (k, v, rel_k, rel_v))
     for n in range(batch):

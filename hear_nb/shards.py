@@ -68,7 +68,7 @@ def index(
             for member in tar:
                 key, _, ending = member.name.partition('.')
                 clip = clips.setdefault(key, {})
-                if ending == 'json': clip.update(_known(json.load(tar.extractfile(member))))
+                if ending == 'json': clip.update(_known(json.loads(tar.extractfile(member).read())))
                 elif ending == 'cls': clip['label'] = tar.extractfile(member).read().decode()
                 elif ending.lower() in SOUNDS: clip.update(file=member.name, shard=url.rpartition('/')[2], offset=member.offset_data, size=member.size)
     except (tarfile.TarError, OSError) as e: raise AudioError(f'{url}: not a shard ({e})') from e
@@ -191,7 +191,7 @@ def iterate(
     if teacher is None: teacher = stages.bootstrap_teacher(data, config, output / 'teacher', cfg, span, live)
     for k in range(1, rounds + 1):
         folder = output / f'round-{k}'
-        tokenizer = stages.train_tokenizer(data, config, teacher, folder / 'tokens', cfg, live)
+        tokenizer, _ = stages.train_tokenizer(data, config, teacher, folder / 'tokens', cfg, live)
         model, stage = stages.pretrain(data, config, tokenizer, folder, cfg, span=span, live=live)
         rows.append(dict(round=k, teacher_width=teacher.width, **_health(tokenizer, data), **_guessed(stage, data)))
         if k < rounds: teacher = stages.AcousticTeacher(model.acoustic)

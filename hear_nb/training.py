@@ -186,7 +186,7 @@ def fit(
     output,                     # folder of the run: history, checkpoints; an unfinished run in it is resumed
     cfg: TrainConfig,
     name: str = 'training',     # shown beside the progress bar
-    live=None,                  # called with the history so far every 20 steps; `figures.LiveLosses()` draws it in a notebook; `live.watch`, if there, gets the stage
+    live=None,                  # called with the history every 20 steps: `figures.LiveLosses()` draws it in a notebook; its `watch`, if any, gets the stage
 ) -> pd.DataFrame:
     "Trains, or goes on training, to `cfg.steps`. Returns the history. Raises Interrupted after Ctrl-C, with all saved."
     from tqdm.auto import tqdm

@@ -31,7 +31,7 @@ def run(output: Path, steps: int):
     say('teacher')
     teacher = stages.bootstrap_teacher(data, CONFIG, output / 'teacher', cfg)
     say('tokenizer')
-    tokenizer = stages.train_tokenizer(data, CONFIG, teacher, output / 'tokenizer', cfg)
+    tokenizer, _ = stages.train_tokenizer(data, CONFIG, teacher, output / 'tokenizer', cfg)
     say('pretrain')
     model = stages.pretrain(data, CONFIG, tokenizer, output / 'model', cfg)[0]
     say('finetune')

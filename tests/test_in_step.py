@@ -70,6 +70,7 @@ def texts(output):
 def faults(nb):
     "Returns what a reader should not meet in a notebook."
     found = [] if 'kernelspec' in nb.metadata else ['no kernelspec, so JupyterLab asks for one']
+    if 'widgets' in nb.metadata: found.append('the state of widgets: delete it from the metadata')  # megabytes that nbdev-clean keeps
     for n, cell in enumerate(nb.cells, 1):
         if cell.cell_type != 'code': continue
         if (lines := len(cell.source.splitlines())) > 30: found.append(f'cell {n}: {lines} lines')
@@ -100,3 +101,12 @@ def test_faults_are_found(source, output, fault):
     kernel, *found = faults(new_notebook(cells=[cell]))
     assert 'kernelspec' in kernel and len(found) == bool(fault)
     if fault: assert fault in found[0]
+
+
+def test_state_of_widgets_is_found():
+    kernel = dict(name='python3', display_name='python3')
+    assert 'widgets' in faults(new_notebook(metadata=dict(kernelspec=kernel, widgets={})))[0]
+
+
+@pytest.mark.parametrize('notebook', notebooks)
+def test_notebook_is_small(notebook): assert (root/notebook).stat().st_size < 1_000_000

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from safetensors.torch import load_file
 
-STEPS, TOLERANCE = 30, 1e-4  # of a loss near 3 nats: what the order of the sums makes of it in 30 steps; 3e-6 is measured
+STEPS, TOLERANCE = 30, 1e-4  # of a loss near 3 nats: what the order of the sums makes of it in 30 steps
 
 # Stage 1 or stage 2 without dropout, whose noise is each process's own. Clips of other lengths: the processes mask other numbers of frames.
 SCRIPT = """

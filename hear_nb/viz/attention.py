@@ -7,6 +7,7 @@ __all__ = ['VIEWS', 'watching', 'Terms', 'relative_terms', 'task_terms', 'Maps',
            'windows', 'rollouts', 'understood', 'looked_at', 'click', 'png', 'Attention', 'attention']
 
 # %% ../../nbs/32_viz_attention.ipynb #7ba31f94
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
@@ -86,7 +87,7 @@ class Maps:
     inputs: list[list[Tensor]] # what went into each in each window, (frames, width)
     windows: Windows          # which frames of the clip each window holds
     blend: Tensor             # (windows, size) how much a window counts in a frame; the sum over windows is 1
-    terms_of: callable        # (module, (frames, width)) -> Terms
+    terms_of: Callable        # (module, (frames, width)) -> Terms
     frames: int               # of the clip
 
     def terms(self, layer: int, window: int = 0) -> Terms:
@@ -211,7 +212,7 @@ def _acoustic_maps(stack, calls, *layers) -> Maps:
 # %% ../../nbs/32_viz_attention.ipynb #409b075f
 def _task_maps(model, calls, frames: int) -> Maps:
     "Returns the maps of the Task Model; its windows, if it needs any, are not blended but averaged."
-    ((x, lengths, *_), _), window = calls[0], model.task.positions.shape[1]
+    ((x, *_), _), window = calls[0], model.task.positions.shape[1]
     size, stride = (frames, frames) if frames <= window else (window, window - model.config.task.overlap)
     w = windows_of(torch.tensor([frames], device=x.device), frames, size, stride)
     return Maps([model.task], [_valid(w, x)], _on_cpu(w), _shares(w, torch.ones(size, device=x.device), frames), task_terms, frames)

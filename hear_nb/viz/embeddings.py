@@ -53,7 +53,7 @@ def _task_frames(
     if x.shape[1] <= size: return model.task(x, lengths)
     w = windows_of(lengths, x.shape[1], size, size - overlap)
     y = model.task(x[w.clip[:, None], w.index], w.mask.sum(1))
-    return overlap_add(y, w, *x.shape[:2], ramp(size, overlap, x.device))
+    return overlap_add(y, w, len(x), x.shape[1], ramp(size, overlap, x.device))
 
 # %% ../../nbs/31_viz_embeddings.ipynb #519e582b
 @torch.no_grad()
@@ -642,6 +642,6 @@ def explore(
         clip = np.searchsorted(counts.cumsum(), which, 'right')
         frame = which - (counts.cumsum() - counts)[clip]
         points = pd.DataFrame(dict(row=clip, time=frame_times(counts.max())[frame]))
-    spaces = [_Space(name, [e.frames[c][f] for c, f in zip(clip, frame)] if frames else e.clip, embed)
+    spaces = [_Space(name, [e.frames[c][f] for c, f in np.c_[clip, frame]] if frames else e.clip, embed)
               for name, (e, embed) in made.items()]
     return Explorer(spaces, data, points, tokenizer, classifier, color, method, seed, uploads)

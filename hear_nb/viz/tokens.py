@@ -134,7 +134,8 @@ def fill_in(
     made = np.pad(decoded(decoder, g.filled), ((0, 0), (0, log_mel.shape[1] - STACK * len(g.hidden))))
     tracks = {'with holes': np.where(hidden, log_mel.min(), log_mel), 'holes filled in': np.where(hidden, made, log_mel)}
     player = Player(waveform, title=title or f'{g.right.sum()} of {g.hidden.sum()} hidden tokens guessed right', tokens=g.filled,
-                    marks=_seconds(np.flatnonzero(np.diff(np.r_[0, g.hidden, 0]))).clip(0), compare={k: audible(v, *at, len(waveform)) for k, v in tracks.items()})
+                    marks=_seconds(np.flatnonzero(np.diff(np.r_[0, g.hidden, 0]))).clip(0),
+                    compare={k: audible(v, *at, len(waveform)) for k, v in tracks.items()})
     player.guesses = g
     return player
 
@@ -318,7 +319,7 @@ def joined(
     step, sounds, light, starts = HOP * STACK, [], [], []
     for i, frame in places:
         first, last = max(0, frame - AROUND), min(len(e.tokens[i]), frame + AROUND + 1)
-        starts.append(sum(map(len, light)) / FRAME_RATE)
+        starts.append(len(np.concatenate([[], *light])) / FRAME_RATE)
         sounds += [e.data[i][first * step: last * step], torch.zeros(8 * step)]
         sounds[-2] = torch.nn.functional.pad(sounds[-2], (0, (last - first) * step - len(sounds[-2])))  # the last frame may be short
         light += [np.where(e.tokens[i][first: last] == code, 1, .3), np.full(8, .3)]
