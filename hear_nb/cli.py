@@ -6,7 +6,7 @@
 __all__ = ['COMMANDS', 'options', 'arguments', 'info', 'copy_tutorials', 'lab', 'train_tokenizer', 'pretrain', 'finetune',
            'tokenize', 'command', 'main']
 
-# %% ../nbs/17_cli.ipynb #9d195b97
+# %% ../nbs/17_cli.ipynb #9650ee03
 import argparse, json, sys
 from dataclasses import fields
 from importlib import import_module
@@ -17,7 +17,7 @@ from fastcore.docments import docments
 
 from .training import Interrupted, TrainConfig
 
-# %% ../nbs/17_cli.ipynb #7b27aa4c
+# %% ../nbs/17_cli.ipynb #2f98769e
 def options(
     parser: argparse.ArgumentParser,
     f,  # the command
@@ -48,7 +48,7 @@ def arguments(
     parameters = docments(f, full=True, returns=False, eval_str=True).items()
     return {name: settings() if p.anno is TrainConfig else values[name] for name, p in parameters if p.default is not None}
 
-# %% ../nbs/17_cli.ipynb #421fb0dc
+# %% ../nbs/17_cli.ipynb #9083f85f
 def info(
     seconds: float = 10.,  # length of the clip whose costs are counted
 ):
@@ -67,7 +67,7 @@ def info(
         for part, n in costs['parameters'].items():
             if n or costs['macs'][part]: print(f'  {part:<10}{n / 1e6:7.2f} M {costs["macs"][part] / 1e9:7.2f} G')
 
-# %% ../nbs/17_cli.ipynb #4fd4af12
+# %% ../nbs/17_cli.ipynb #2494afb9
 def copy_tutorials(
     folder: Path,  # where to
 ) -> list[Path]:
@@ -91,7 +91,7 @@ def lab(
     from jupyterlab.labapp import main
     main([str(tour)])
 
-# %% ../nbs/17_cli.ipynb #f4908050
+# %% ../nbs/17_cli.ipynb #ab259b67
 def _config(size: str):
     "Returns the configuration of a size."
     from hear_nb.config import HearConfig
@@ -104,7 +104,7 @@ def _training_clips(data: str):
     data = open_dataset(data)
     return data.held_out()[0] if 'split' in data.table else data
 
-# %% ../nbs/17_cli.ipynb #c762bc15
+# %% ../nbs/17_cli.ipynb #64f69b6e
 def train_tokenizer(
     cfg: TrainConfig,
     output: str,                   # folder of the run
@@ -123,7 +123,7 @@ def train_tokenizer(
     stages.train_tokenizer(clips, config, taught_by, output, cfg)
     print(f'the tokenizer is in {output}/tokenizer; next: hear-nb pretrain --tokenizer {output}')
 
-# %% ../nbs/17_cli.ipynb #2f0a22cf
+# %% ../nbs/17_cli.ipynb #c1e673e5
 def pretrain(
     cfg: TrainConfig,
     output: str,                   # folder of the run
@@ -141,6 +141,7 @@ def pretrain(
     stages.pretrain(_training_clips(data), config, targets, output, cfg, fraction, span)
     print(f'the model is in {output}; next: hear-nb evaluate --model {output}')
 
+# %% ../nbs/17_cli.ipynb #cf61442f
 def finetune(
     cfg: TrainConfig,
     output: str,               # folder of the run
@@ -158,7 +159,7 @@ def finetune(
     guess = evaluate.predict(tuned, held).argmax(1)
     print(f'{(guess == y).mean():.1%} of {len(held)} held-out clips right; the model is in {output}')
 
-# %% ../nbs/17_cli.ipynb #54224423
+# %% ../nbs/17_cli.ipynb #5b3c996b
 def tokenize(
     paths: list[str],              # files, or folders of them
     model: str = 'hear-tiny',      # a name, a folder or a hub id
@@ -181,7 +182,7 @@ def tokenize(
     print(f'{len(lines)} clips are in {output}')
     return int(rejected > 0)
 
-# %% ../nbs/17_cli.ipynb #6f4f20f5
+# %% ../nbs/17_cli.ipynb #27e959c7
 COMMANDS = {name: f'hear_nb.{module}' for name, module in dict(
     demo='demo:demo', lab='cli:lab', info='cli:info', evaluate='evaluate:evaluate', recipe='evaluate:recipe', embed='files:embed',
     tokenize='cli:tokenize', finetune='cli:finetune', pretrain='cli:pretrain', convert='published:convert', export='export:export',
@@ -195,7 +196,7 @@ def command(
     module, _, function = COMMANDS[name].partition(':')
     return getattr(import_module(module), function)
 
-# %% ../nbs/17_cli.ipynb #e5b73a4f
+# %% ../nbs/17_cli.ipynb #3973f26f
 def main(argv=None) -> int:
     "The command `hear-nb`. Returns its exit status."
     argv = sys.argv[1:] if argv is None else argv

@@ -8,7 +8,6 @@ __all__ = ['PACE', 'RATE', 'SECONDS', 'INTRODUCTION', 'plan', 'train', 'accuraci
 
 # %% ../nbs/16_demo.ipynb #b49ecbd5
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np, pandas as pd

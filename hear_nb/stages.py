@@ -38,7 +38,8 @@ def random_mask(
 ) -> Tensor:
     "Returns a (batch, frames) mask, True where a frame is hidden: `round(fraction * n)` of a clip's n frames."
     if not 0 <= fraction <= 1: raise ValueError(f'a fraction of {fraction} cannot be hidden')
-    if span < 1 or lengths.max() > frames: raise ValueError(f'spans of {span} in {int(lengths.max())} of {frames} frames: expected at least 1, and no more than there are')
+    if span < 1 or lengths.max() > frames:
+        raise ValueError(f'spans of {span} in {int(lengths.max())} of {frames} frames: expected at least 1, and no more than there are')
     if seeds is None: seeds = torch.randint(2**62, (len(lengths),))
     mask = np.zeros((len(lengths), frames), bool)
     for row, n, seed in zip(mask, lengths.tolist(), seeds.tolist()):
