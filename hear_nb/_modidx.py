@@ -624,6 +624,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'hear_nb.viz.embeddings.Explorer': ('viz_embeddings.html#explorer', 'hear_nb/viz/embeddings.py'),
                                         'hear_nb.viz.embeddings.Explorer.__init__': ( 'viz_embeddings.html#explorer.__init__',
                                                                                       'hear_nb/viz/embeddings.py'),
+                                        'hear_nb.viz.embeddings.Explorer.__repr__': ( 'viz_embeddings.html#explorer.__repr__',
+                                                                                      'hear_nb/viz/embeddings.py'),
                                         'hear_nb.viz.embeddings.Explorer._arrange': ( 'viz_embeddings.html#explorer._arrange',
                                                                                       'hear_nb/viz/embeddings.py'),
                                         'hear_nb.viz.embeddings.Explorer._build': ( 'viz_embeddings.html#explorer._build',

@@ -119,15 +119,18 @@ def unpack(
     "Unpacks an archive. Raises ValueError if it is none, or would write outside the folder."
     folder.mkdir(parents=True, exist_ok=True)
     inside = folder.resolve()
+    def check(name, plain=True):
+        if not plain or not (inside / name).resolve().is_relative_to(inside):
+            raise ValueError(f'{archive.name} would write outside its folder, or what is no file: {name}')
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as z:
-                for name in z.namelist():
-                    if not (inside / name).resolve().is_relative_to(inside): raise ValueError(f'{archive.name} would write outside its folder: {name}')
+                for name in z.namelist(): check(name)
                 z.extractall(inside)
         else:
-            with tarfile.open(archive) as t: t.extractall(inside, filter='data')
-    except tarfile.FilterError as e: raise ValueError(f'{archive.name} would write outside its folder: {e}') from e
+            with tarfile.open(archive) as t:
+                for member in t: check(member.name, member.isfile() or member.isdir())
+                t.extractall(inside, **(dict(filter='data') if hasattr(tarfile, 'data_filter') else {}))  # early Python 3.10 and 3.11 lack it
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as e: raise ValueError(f'{archive.name} cannot be unpacked: {e}') from e
 
 # %% ../nbs/25_datasets.ipynb #888f3a85

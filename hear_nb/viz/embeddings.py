@@ -166,6 +166,8 @@ class Explorer(widgets.VBox):
         self._build(method, color)
         if method != 'pca': self.refit()
 
+    def __repr__(self): return f'Explorer({len(self.points)} points)'  # not with all that is in it
+
     @property
     def table(self) -> pd.DataFrame: return self.data.table
 
@@ -275,7 +277,8 @@ def _build(self: Explorer, method, color):
                                         style=dict(button_width='60px'))
     self.neighbors = widgets.IntSlider(15, 2, 100, description='neighbours', continuous_update=False, layout=wide)
     self.distance = widgets.FloatSlider(value=.1, min=0, max=.99, step=.01, description='distance', continuous_update=False, layout=wide)
-    columns = [c for c in self.table if 1 < self.table[c].nunique() <= max(20, len(self.table) // 2)] + ['cluster']
+    few = lambda c: self.table[c].nunique() <= max(20, len(self.table) // 2) or pd.to_numeric(self.table[c], errors='coerce').notna().all()
+    columns = [c for c in self.table if self.table[c].nunique() > 1 and few(c)] + ['cluster']
     columns += ['token'] * (self.tokenizer is not None) + ['predicted'] * (self.classifier is not None)
     if color is not None and color not in columns: raise ValueError(f'no column {color!r} to colour by; there are {", ".join(columns)}')
     self.color = widgets.Dropdown(options=columns, value=color or ('label' if 'label' in columns else columns[0]),
