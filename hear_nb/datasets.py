@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['TENSORFLOW', 'CARDS', 'FSDD_SAMPLES', 'COMMANDS', 'AUDIO', 'LOADERS', 'MARKERS', 'Card', 'cards', 'collections',
-           'resuming', 'download', 'unpack', 'cache', 'fetch', 'esc50', 'esc10', 'fsdd', 'samples_digest',
-           'speech_commands', 'speech_commands_12', 'voxceleb1', 'audioset', 'HubDataset', 'from_hub', 'known']
+           'same_or_safe', 'resuming', 'download', 'unpack', 'cache', 'fetch', 'esc50', 'esc10', 'fsdd',
+           'samples_digest', 'speech_commands', 'speech_commands_12', 'voxceleb1', 'audioset', 'HubDataset', 'from_hub',
+           'known']
 
 # %% ../nbs/25_datasets.ipynb #1c6c9acf
 import os, re, shutil, tarfile, warnings, zipfile
@@ -72,6 +73,14 @@ def collections():
               f'    held out: {card.protocol}\n    licence: {card.licence}; {card.home}')
 
 # %% ../nbs/25_datasets.ipynb #e9a4bf8f
+def same_or_safe(response, **_):
+    "A hook for requests. Raises OSError at a redirect that leaves the server for one without https."
+    from requests.compat import urljoin, urlsplit
+    if not response.is_redirect: return
+    here, there = urlsplit(response.url), urlsplit(urljoin(response.url, response.headers['location']))
+    if there.scheme != 'https' and there[:2] != here[:2]:
+        raise OSError(f'{response.url} redirects to {there.geturl()}, another server without https: refused')
+
 def resuming(
     url: str,
     output_file: str,  # what pooch wants written
@@ -82,7 +91,8 @@ def resuming(
     import requests
     from tqdm.auto import tqdm
     have = part.stat().st_size if part.exists() else 0
-    with requests.get(url, stream=True, timeout=30, headers={'Range': f'bytes={have}-', 'Accept-Encoding': 'identity'}) as r:
+    headers = {'Range': f'bytes={have}-', 'Accept-Encoding': 'identity'}
+    with requests.get(url, stream=True, timeout=30, headers=headers, hooks=dict(response=same_or_safe)) as r:
         whole = r.status_code == 416 and r.headers.get('Content-Range', '').endswith(f'/{have}')  # nothing was left to send
         if not whole:
             r.raise_for_status()

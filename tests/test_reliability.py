@@ -218,9 +218,11 @@ class Server(http.server.BaseHTTPRequestHandler):
         body = b'x' * 1000
         if self.path.startswith('/away'):
             self.send_response(302)
-            self.send_header('Location', self.headers['Host'] and f'http://{self.headers["Host"]}/other.zip')
+            here = f'http://{self.headers["Host"]}'
+            self.send_header('Location', '/other.zip' if 'home' in self.path else here.replace('127.0.0.1', 'localhost') + '/other.zip')
             self.end_headers()
             return
+        self.server.sent.append(self.path)
         self.send_response(200)
         self.send_header('Content-Length', str(len(body)))
         self.end_headers()
@@ -228,19 +230,25 @@ class Server(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def url():
+def sent(): return []
+
+
+@pytest.fixture
+def url(sent):
     server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Server)
+    server.sent = sent
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f'http://127.0.0.1:{server.server_port}'
     server.shutdown()
 
 
-@pytest.mark.parametrize('name', ['wrong.zip', 'short.zip', 'away.zip'])
-def test_download_refused(url, tmp_path, name):
-    "A wrong checksum, a short read, and a redirect to something else."
+@pytest.mark.parametrize('name', ['wrong.zip', 'short.zip', 'away-home.zip', 'away.zip'])
+def test_download_refused(url, sent, tmp_path, name):
+    "A wrong checksum, a short read, and a redirect: on the same server to a file with another checksum, and to another server."
     with pytest.raises((ValueError, OSError)) as error: download(f'{url}/{name}', 'sha256:' + 'a' * 64, tmp_path, attempts=2)
     assert name in str(error.value)
     assert [p.name for p in tmp_path.iterdir() if p.suffix != '.part'] == []
+    assert bool(sent) == (name != 'away.zip'), 'the other server was asked'
 
 
 def evil_tar(path, name, kind=tarfile.REGTYPE, link=''):
