@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LOUDEST', 'AudioError', 'opened', 'load', 'read_blocks', 'pad_batch', 'length_mask', 'items', 'batches', 'Spectra',
-           'power_spectrum', 'eager', 'checked', 'Frontend']
+           'power_spectrum', 'eager', 'checked', 'check_frames', 'Frontend']
 
 # %% ../nbs/01_audio.ipynb #5a80d8cd
 import re, warnings
@@ -192,7 +192,7 @@ def _standardise(
 class Spectra(NamedTuple):
     "What the frontend makes of a batch."
     log_mel: Tensor  # (batch, 128, frames) standardised log-mel spectrogram, 100 frames a second
-    power: Tensor    # (batch, 513, frames) standardised log power spectrum
+    power: Tensor | None  # (batch, 513, frames) standardised log power spectrum, if it was asked for
     lengths: Tensor  # (batch,) valid spectrogram frames
 
 # %% ../nbs/01_audio.ipynb #acb224af
@@ -241,6 +241,24 @@ def checked(
         raise AudioError(f'lengths from {int(lengths.min())} to {int(lengths.max())} in a batch of {samples} samples')
     return lengths
 
+# %% ../nbs/01_audio.ipynb #3e23537d
+def check_frames(
+    x,               # what should be a tensor (batch, frames, width) of floats
+    width: int | None = None,  # None: any
+    lengths=None,    # what should be a tensor (batch,) of integers; None: not looked at
+    most: int | None = None,   # frames; None: any number
+):
+    "Raises ValueError that says what was expected if these are no frames. Looks at nothing while a model is traced or compiled."
+    if not eager(): return
+    if not isinstance(x, Tensor) or x.ndim != 3 or not x.is_floating_point() or x.shape[-1] != (width or x.shape[-1]):
+        got = f'{x.dtype} {tuple(x.shape)}' if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(f'expected frames as a tensor (batch, frames, {width or "width"}) of floats, got {got}')
+    if most and x.shape[1] > most: raise ValueError(f'expected at most {most} frames, got {x.shape[1]}')
+    if lengths is None: return
+    if not isinstance(lengths, Tensor) or lengths.shape != x.shape[:1] or lengths.is_floating_point():
+        got = f'{lengths.dtype} {tuple(lengths.shape)}' if isinstance(lengths, Tensor) else type(lengths).__name__
+        raise ValueError(f'expected lengths as a tensor ({len(x)},) of integers, got {got}')
+
 # %% ../nbs/01_audio.ipynb #0a9b0f4e
 class Frontend(nn.Module):
     "Waveforms to standardised spectrograms, in float32 whatever the model computes in."
@@ -256,6 +274,7 @@ class Frontend(nn.Module):
     def forward(self,
                 waveform: Tensor,               # (batch, samples) waveform at 16 kHz
                 lengths: Tensor | None = None,  # (batch,) valid samples; None: all
+                both: bool = True,              # False: without the power spectrum, which only the mixture looks at
                ) -> Spectra:
         "Returns the two standardised spectrograms and their lengths."
         lengths = checked(waveform, lengths)
@@ -263,8 +282,8 @@ class Frontend(nn.Module):
         with torch.autocast(waveform.device.type, enabled=False):
             power = power_spectrum(waveform.float().clamp(-LOUDEST, LOUDEST), lengths, self.window)
             mask = length_mask(frames, power.shape[-1])
-            log_mel, log_power = (_standardise((s + EPS).log(), mask) for s in (self.bands @ power, power))
-        return Spectra(log_mel, log_power, frames)
+            found = [_standardise((s + EPS).log(), mask) for s in ((self.bands @ power, power) if both else (self.bands @ power,))]
+        return Spectra(found[0], found[1] if both else None, frames)
 
 # %% ../nbs/01_audio.ipynb #4b7e2fcc
 @patch

@@ -55,7 +55,9 @@ def __getitem__(self: Dataset, i: int) -> Tensor:
 def where(self: Dataset,
           rows,  # a boolean per row, or a pandas query
          ) -> Dataset:
-    "Returns the dataset of these rows, which shares the decoded waveforms."
+    "Returns the dataset of these rows, which shares the decoded waveforms. Raises ValueError."
+    if not isinstance(rows, str) and (np.shape(rows) != (len(self),) or np.asarray(rows).dtype != bool):
+        raise ValueError(f'expected a query or {len(self)} booleans, got {type(rows).__name__} {np.shape(rows)} of {np.asarray(rows).dtype}')
     table = self.table.query(rows, engine='python') if isinstance(rows, str) else self.table[np.asarray(rows)]
     return replace(self, table=table.reset_index(drop=True))
 

@@ -90,7 +90,7 @@ def embed(self: HEAR,
         for batch in stream.clips(x, sample_rate, batch_size):
             if isinstance(batch, list):
                 waveform, lengths = audio.pad_batch(batch)
-                spectra = self.frontend(waveform.to(self.device), lengths.to(self.device))
+                spectra = self.frontend(waveform.to(self.device), lengths.to(self.device), both=False)
                 h, n = self.acoustic(spectra.log_mel.to(self.dtype), spectra.lengths).float(), spectra.lengths // STACK
                 clips.append(pool(h, n).cpu().numpy())
                 frames += [f[:k].cpu().numpy() for f, k in zip(h, n)]

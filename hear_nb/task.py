@@ -10,7 +10,7 @@ import torch, torch.nn.functional as F
 from torch import Tensor, nn
 
 from .acoustic import windows_of
-from .audio import length_mask
+from .audio import check_frames, eager, length_mask
 from .config import N_BINS, STACK, TaskConfig
 
 # %% ../nbs/07_task.ipynb #c107ea44
@@ -28,7 +28,10 @@ class SpectrogramMixture(nn.Module):
                 h: Tensor,      # (batch, frames, width) acoustic frames
                 power: Tensor,  # (batch, 513, spectrogram frames) standardised log power
                ) -> Tensor:
-        "Returns (batch, frames, out)."
+        "Returns (batch, frames, out). Raises ValueError if the two do not belong together."
+        check_frames(h, self.gate.in_features)
+        if eager() and (power.ndim != 3 or power.shape[:2] != (len(h), N_BINS) or power.shape[2] < STACK * h.shape[1]):
+            raise ValueError(f'expected power ({len(h)}, {N_BINS}, at least {STACK * h.shape[1]} frames), got {tuple(power.shape)}')
         p = power[..., :STACK * h.shape[1]].unflatten(-1, (-1, STACK)).transpose(1, 2).flatten(2)
         v = F.gelu(self.norm(self.gate(h).sigmoid() * self.power(p)))
         return self.out(torch.cat([h, v], -1))
@@ -45,8 +48,8 @@ class TaskModel(nn.Module):
                 x: Tensor,        # (batch, frames, width); at most `positions` frames
                 lengths: Tensor,  # (batch,) valid frames
                ) -> Tensor:
-        "Returns (batch, frames, width), zero behind each clip's end."
-        if x.shape[1] > self.positions.shape[1]: raise ValueError(f'{x.shape[1]} frames for {self.positions.shape[1]} positions: see `understand`')
+        "Returns (batch, frames, width), zero behind each clip's end. Raises ValueError; longer clips are for `understand`."
+        check_frames(x, self.positions.shape[2], lengths, self.positions.shape[1])
         mask = length_mask(lengths, x.shape[1])
         whole = x.device.type == 'cpu' and not torch.compiler.is_compiling() and bool(mask.all())  # a mask costs time
         y = self.layer(x + self.positions[:, :x.shape[1]], src_key_padding_mask=None if whole else ~mask)
@@ -57,7 +60,8 @@ def pool(
     x: Tensor,        # (batch, frames, width)
     lengths: Tensor,  # (batch,) valid frames
 ) -> Tensor:
-    "Returns (batch, 3 width): mean, maximum and standard deviation (n - 1) over each clip's valid frames."
+    "Returns (batch, 3 width): mean, maximum and standard deviation (n - 1) over each clip's valid frames. Raises ValueError."
+    check_frames(x, None, lengths)
     mask = length_mask(lengths, x.shape[1])[..., None]
     n = lengths[:, None].to(x.dtype)
     mean = (x * mask).sum(1) / n

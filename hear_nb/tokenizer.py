@@ -47,7 +47,7 @@ def encode(self: AcousticTokenizer,
     tokens = []
     with self.evaluating():
         for waveform, lengths in audio.batches(x, sample_rate, batch_size):
-            spectra = self.frontend(waveform.to(self.device), lengths.to(self.device))
+            spectra = self.frontend(waveform.to(self.device), lengths.to(self.device), both=False)
             best = self(spectra.log_mel, spectra.lengths).argmax(-1).cpu().numpy()
             tokens += [t[:n] for t, n in zip(best, (spectra.lengths // STACK).tolist())]
     return tokens
@@ -66,7 +66,8 @@ class Quantizer(nn.Module):
     def forward(self,
                 logits: Tensor,  # (batch, frames, codes)
                ) -> Tensor:
-        "Returns (batch, frames, width): the chosen codes' vectors."
+        "Returns (batch, frames, width): the chosen codes' vectors. Raises ValueError."
+        audio.check_frames(logits, len(self.vectors))
         if self.training: choice = F.gumbel_softmax(logits, float(self.temperature), hard=True)
         else: choice = F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
         return self.out(choice @ self.vectors)
@@ -118,6 +119,8 @@ class TokenDecoder(Pretrained):
                 lengths: Tensor,  # (batch,) valid model frames
                ) -> tuple[Tensor, Tensor]:
         "Returns the standardised log-mel spectrogram, (batch, 128, 2 frames), and the teacher's frames, (batch, frames, teacher width)."
+        if tokens.is_floating_point() or tokens.min() < 0 or tokens.max() >= len(self.quantizer.vectors):
+            raise ValueError(f'expected tokens as integers below {len(self.quantizer.vectors)}, got {tokens.dtype} from {tokens.min()} to {tokens.max()}')
         return self.decoder(self.quantizer.out(self.quantizer.vectors[tokens]), lengths)
 
 # %% ../nbs/06_tokenizer.ipynb #cb7639a8
