@@ -16,6 +16,7 @@ import torch
 from .audio import AudioError
 from .config import FRAME_RATE
 from .data import from_folder
+from .layers import packed
 from .model import HEAR
 from .pretrained import replacing
 from .stream import Spool, embed_long, open_clip
@@ -272,7 +273,7 @@ def embed(
     parts = [folder / f'part-{k:06d}.parquet' for k in range(len(chunks))]
     mine = [k for k in range(state.process_index, len(chunks), state.num_processes) if not parts[k].exists()]
     done = sum(p.exists() for p in parts) * chunk
-    with tqdm(total=len(clips), initial=min(done, len(clips)), desc='embedding', unit=' files', disable=not state.is_main_process) as bar:
+    with packed(hear), tqdm(total=len(clips), initial=min(done, len(clips)), desc='embedding', unit=' files', disable=not state.is_main_process) as bar:
         try: _run(hear, chunks, mine, folder, bar, batch_size, workers, frames)
         except KeyboardInterrupt: raise Interrupted('stopped; the same command goes on from here') from None
     state.wait_for_everyone()
