@@ -33,10 +33,12 @@ def windows_of(
     "Returns the windows of all clips, one clip after another."
     if not 0 < stride <= window: raise ValueError(f'windows of {window} frames every {stride}: frames would be left out')
     count = 1 + (lengths - window).clamp(min=0).add(stride - 1).div(stride, rounding_mode='floor')
-    clip = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), count)
-    nth = torch.arange(len(clip), device=lengths.device) - (count.cumsum(0) - count)[clip]
+    # a compiler wants to know how many there are: there, a shorter clip gets as many as the longest, and the rest stay empty
+    most = max(1, 1 - (window - frames) // stride) if torch.compiler.is_compiling() else count
+    clip = torch.arange(len(lengths), device=lengths.device).repeat_interleave(most)
+    nth = torch.arange(len(clip), device=lengths.device) - ((count.cumsum(0) - count)[clip] if most is count else clip * most)
     index = nth[:, None] * stride + torch.arange(min(window, frames), device=lengths.device)
-    mask = index < lengths[clip, None]
+    mask = (index < lengths[clip, None]) & (nth < count[clip])[:, None]
     return Windows(clip, index.clamp(max=frames - 1), mask)
 
 # %% ../nbs/04_acoustic.ipynb #64fa8398
@@ -112,7 +114,8 @@ def apart(self: WindowedTransformer,
     "Returns the output of each window on its own, (windows, size, width), zero where no frame exists."
     def cut(i, n): return x[i, :n] if w is None else x[w.clip[i, None], w.index[i, :n]]
     if x.device.type != 'cpu' or torch.compiler.is_compiling():  # there many small calls would cost more than the padding
-        parts = [self.run(cut(i, mask.shape[1]), mask[i]) for i in torch.arange(len(mask), device=x.device).split(16)]
+        seen = mask | ~mask[:, :1]  # an empty window looks at anything, rather than at nothing
+        parts = [self.run(cut(i, mask.shape[1]), seen[i]) for i in torch.arange(len(mask), device=x.device).split(16)]
         return torch.cat(parts) * mask[..., None]
     sizes, y = mask.sum(1).tolist(), x.new_zeros(*mask.shape, x.shape[-1])
     for group in groups(sizes, 16 if torch.is_grad_enabled() else max(2, torch.get_num_threads())):

@@ -97,6 +97,7 @@ def understand(
     if x.shape[1] <= window: return head(task(x, lengths), lengths)
     w = windows_of(lengths, x.shape[1], window, window - overlap)
     sizes = w.mask.sum(1)
-    logits = head(task(x[w.clip[:, None], w.index], sizes), sizes) * sizes[:, None]
+    heard = sizes.clamp(min=1)  # while compiled, some windows are empty
+    logits = head(task(x[w.clip[:, None], w.index], heard), heard) * sizes[:, None]
     total = logits.new_zeros(len(lengths), logits.shape[1]).index_add(0, w.clip, logits)
     return total / sizes.new_zeros(len(lengths)).index_add(0, w.clip, sizes)[:, None]
