@@ -160,6 +160,7 @@ def save_pretrained(self: Pretrained,
         url = PyTorchModelHubMixin.save_pretrained(self, draft, model_card_kwargs=card, **hub_options)
         if (folder / 'README.md').exists(): (draft / 'README.md').unlink()
         new, old = draft / 'config.json', folder / 'config.json'
+        shutil.copymode(new, draft / 'model.safetensors')  # safetensors lets nobody else read what it writes
         if old.exists() and old.read_bytes() != new.read_bytes(): old.unlink()  # until the weights that belong to the new one are there
         for file in sorted(draft.iterdir(), key=lambda p: p.name == 'config.json'): os.replace(file, folder / file.name)
     finally: shutil.rmtree(draft, ignore_errors=True)
