@@ -21,6 +21,7 @@ from . import layers
 from .config import HearConfig, SAMPLE_RATE, model_frames
 from .model import HEAR, count
 from .teachers import Teacher
+from .training import keep_memory
 
 # %% ../nbs/21_bench.ipynb #769777a9
 def interleaved(
@@ -199,6 +200,7 @@ def compare_training(
     from torch.utils.flop_counter import FlopCounterMode
     calls, work = training_calls(size, **kwargs), {}
     both = calls | {f'plain {name}': call for name, call in calls.items()}
+    keep_memory()  # as `fit` does
     with threads(n_threads):
         for name, call in calls.items():
             with plain(), FlopCounterMode(display=False) as counter: call()
@@ -279,8 +281,9 @@ def bench(
         print(f'{title}:', table.astype(object).to_string(na_rep='-', float_format='{:.3f}'.format), '', sep='\n', flush=True)
     for size, n in [(size, n) for size in sizes for n in threads]:
         show(f'{size}, 10 s, {n} of {cores} threads', compare(size, repeats=repeats, n_threads=n))
-    if not quick: show(f'training steps of {sizes[0]}, 8 clips of 6 s, one thread', compare_training(sizes[0], min(repeats, 3)))
     for size in sizes: show(f'{size} with packed weights', speeds(size, seconds, batches, threads, repeats))
+    for n in [] if quick else threads:
+        show(f'training steps of {sizes[0]}, 8 clips of 6 s, {n} of {cores} threads', compare_training(sizes[0], min(repeats, 3), n))
     if vit_call() is None: print(NO_VIT)
     machine = dict(platform=platform.platform(), cores=cores, torch=torch.__version__)
     Path(output).write_text(json.dumps(dict(machine=machine, tables={k: json.loads(t.to_json(orient='split')) for k, t in found.items()}), indent=1))

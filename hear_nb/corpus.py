@@ -102,7 +102,7 @@ def balanced(
     return Dataset(pd.concat(parts, ignore_index=True), data.root, memory=data.memory)
 
 # %% ../nbs/92_pretraining_sounds.ipynb #f2fde8c5
-STEPS = dict(teacher=1500, tokenizer=250, masked=250)
+STEPS = dict(teacher=5000, tokenizer=500, masked=1500)
 
 def make_tiny(
     output: str = 'runs/hear-tiny',  # folder for the sounds and the run; an unfinished run in it is gone on with
@@ -119,9 +119,9 @@ def make_tiny(
     sounds, config = balanced(from_csv(root / 'sounds' / 'sounds.csv'), seed=seed), HearConfig.tiny()
     config.acoustic.dropout = config.tokenizer.encoder.dropout = 0.  # one pass over the sounds: nothing is learned by heart
     plan = lambda name, **settings: TrainConfig(steps=STEPS[name], seed=seed, save_every=250, **settings)
-    teacher = stages.bootstrap_teacher(sounds, config, root / 'teacher', plan('teacher', batch_size=32, seconds=2., lr=2e-3))
+    teacher = stages.bootstrap_teacher(sounds, config, root / 'teacher', plan('teacher', batch_size=32, seconds=1.5, lr=2e-3))
     one = plan('tokenizer', batch_size=32, seconds=1., lr=3e-3)
     tokenizer, decoder = stages.train_tokenizer(sounds, config, teacher, root / 'tokenizer', one)
-    last = plan('masked', batch_size=10, seconds=6., lr=5e-4)
+    last = plan('masked', batch_size=32, seconds=2., lr=1e-3)
     stages.pretrain(sounds, config, tokenizer, root / 'model', last, start=teacher.acoustic, contrast=True)
     stages.keep(decoder, root / 'model' / decoder.subfolder)
