@@ -98,10 +98,6 @@ def understand(
     w = windows_of(lengths, x.shape[1], window, window - overlap)
     sizes = w.mask.sum(1)
     heard = sizes.clamp(min=1)  # while compiled, some windows are empty
-    # windows of one size go together: without a mask the layer is much faster (in training the batch norm wants all at once)
-    apart = eager() and x.device.type == 'cpu' and not head.training
-    alike = [torch.nonzero(heard == n)[:, 0] for n in heard.unique()] if apart else [torch.arange(len(heard), device=x.device)]
-    def one(i, n): return head(task(x[w.clip[i, None], w.index[i, :int(n[0]) if apart else window]], n), n)
-    logits = torch.cat([one(i, heard[i]) for i in alike])[torch.cat(alike).argsort()] * sizes[:, None]
+    logits = head(task(x[w.clip[:, None], w.index], heard), heard) * sizes[:, None]
     total = logits.new_zeros(len(lengths), logits.shape[1]).index_add(0, w.clip, logits)
     return total / sizes.new_zeros(len(lengths)).index_add(0, w.clip, sizes)[:, None]
