@@ -1,4 +1,4 @@
-"""A JupyterLab in a browser, for the tests that need eyes and a mouse."""
+"""Two processes share the tests; and a JupyterLab in a browser, for those that need eyes and a mouse."""
 import json
 import os
 import shutil
@@ -11,10 +11,20 @@ from urllib.request import urlopen
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ: os.environ.setdefault("OMP_NUM_THREADS", "1")  # or both would want both cores
+
 ARGS = ["--headless=new", "--no-sandbox", "--disable-background-networking", "--use-angle=swiftshader",
         "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]  # the scatter plot wants WebGL, and there is no GPU
 SETTINGS = {"notebook-extension/tracker": {"windowingMode": "none"},  # all cells are in the page, also those out of sight
             "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
+def pytest_collection_modifyitems(items):
+    "Tests of one file share what they set up, so they stay together; a notebook runs wherever there is room."
+    for item in items:
+        name = {"test_views": "test_browser"}.get(item.path.stem, item.path.stem)  # one JupyterLab for both
+        if name not in ("test_notebooks", "test_in_step"): item.add_marker(pytest.mark.xdist_group(name))
 
 
 def free_port() -> int:

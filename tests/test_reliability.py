@@ -1,4 +1,4 @@
-"""Faults on purpose. Without a marker: what takes seconds. `pytest -m full`: the sizes that nbs/24_reliability.ipynb reports."""
+"""Faults on purpose. Without a marker: what takes seconds. `pytest -n 0 -m full -s`: the sizes that nbs/24_reliability.ipynb reports."""
 import http.server
 import io
 import json
