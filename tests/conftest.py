@@ -19,14 +19,6 @@ SETTINGS = {"notebook-extension/tracker": {"windowingMode": "none"},  # all cell
             "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
-def pytest_collection_modifyitems(items):
-    "Tests of one file share what they set up, so they stay together; a notebook runs wherever there is room."
-    for item in items:
-        name = {"test_views": "test_browser"}.get(item.path.stem, item.path.stem)  # one JupyterLab for both
-        if name not in ("test_notebooks", "test_in_step"): item.add_marker(pytest.mark.xdist_group(name))
-
-
 def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
