@@ -138,7 +138,8 @@ def test_lasso_is_read_in_the_kernel(page):
     ask(page, "view.spaces[0].scatter.widget.mouse_mode = 'lasso'")
     middle, radius = np.median(xy, 0), 70
     page.wait_for_timeout(500)
-    circle = [middle + radius * np.array([math.cos(a), math.sin(a)]) for a in np.linspace(0, 1.9 * math.pi, 40)]  # it closes by itself; ending where it began is a click
+    # not a whole circle: it closes by itself, and ending where it began would be a click
+    circle = [middle + radius * np.array([math.cos(a), math.sin(a)]) for a in np.linspace(0, 1.9 * math.pi, 40)]
     page.mouse.move(*circle[0])
     page.mouse.down()
     for at in circle:
