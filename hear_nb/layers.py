@@ -157,7 +157,7 @@ def _forward(q, k, v, rel_k, rel_v, bias_c, bias_p, mask, dropout, kept=None):
 # %% ../nbs/03_layers.ipynb #696b4c01
 def _backward(grad, kept, q, k, v, rel_k, rel_v, bias_c, bias_p):
     "Returns the gradients of the seven tensors; `grad` is that of the output, (batch, heads, frames, d)."
-    (batch, heads, L, d), half, kept = q.shape, len(rel_k) // 2, iter(kept)
+    (_, heads, L, d), half, kept = q.shape, len(rel_k) // 2, iter(kept)
     to_q, to_c, to_k, to_v, to_rel_k, to_rel_v = (torch.zeros_like(t, memory_format=torch.contiguous_format) for t in (q, q, k, v, rel_k, rel_v))
     for n in together(q):
         (qc, qp), values, keys = _queries(q[n], bias_c, bias_p), v[n].mT.flatten(0, 1).contiguous(), k[n].flatten(0, 1)
