@@ -12,11 +12,20 @@ from urllib.request import urlopen
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ: os.environ.setdefault("OMP_NUM_THREADS", "1")  # or both would want both cores
-
 ARGS = ["--headless=new", "--no-sandbox", "--disable-background-networking", "--use-angle=swiftshader",
         "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]  # the scatter plot wants WebGL, and there is no GPU
 SETTINGS = {"notebook-extension/tracker": {"windowingMode": "none"},  # all cells are in the page, also those out of sight
             "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    "A file's tests stay in one process, which sets up once what they share. Notebooks share nothing: each goes where there is room."
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Files(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str: return nodeid if "::test_notebook[" in nodeid else nodeid.split("::")[0]
+    return Files(config, log)
 
 
 def free_port() -> int:

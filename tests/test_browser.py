@@ -23,9 +23,6 @@ view = explore(HEAR.from_pretrained('hear-tiny'), sounds, color='family', method
 view"""
 
 
-pytestmark = pytest.mark.xdist_group("browser")  # one process, which sets up once what they share
-
-
 def run_all(page):
     "Runs all cells, and waits until the kernel has done so. Fails if a cell shows an error."
     page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")

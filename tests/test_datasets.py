@@ -25,9 +25,6 @@ shared = (root / '../shared/data').resolve()  # real recordings, where somebody 
 needs_shared = pytest.mark.skipif(not shared.is_dir(), reason='no ../shared/data with ESC-10 and FSDD')
 
 
-pytestmark = pytest.mark.xdist_group("datasets")  # one process, which sets up once what they share
-
-
 @needs_shared
 def test_esc10():
     data = open_dataset('esc10', str(shared / 'esc10'))

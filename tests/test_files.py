@@ -14,9 +14,6 @@ from hear_nb import data
 command = 'from hear_nb.files import embed; import sys; embed(sys.argv[1:-1], output=sys.argv[-1], chunk=8, workers=1)'
 
 
-pytestmark = pytest.mark.xdist_group("files")  # one process, which sets up once what they share
-
-
 @pytest.fixture(scope='module')
 def listed(tmp_path_factory):
     "A CSV with 48 bundled sounds and a file that is not there, and what one process makes of it."

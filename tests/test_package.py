@@ -17,9 +17,6 @@ from packaging.requirements import Requirement
 root = Path(__file__).parents[1]
 
 
-pytestmark = pytest.mark.xdist_group("package")  # one process, which sets up once what they share
-
-
 def python(code, cwd, exe=sys.executable):
     "Runs code in a fresh process that sees only what is installed, and returns what it prints."
     done = subprocess.run([exe, '-I', '-c', code], cwd=cwd, check=False, capture_output=True, text=True)

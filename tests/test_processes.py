@@ -32,9 +32,6 @@ else: train_tokenizer(open_dataset(shards), config, bootstrap_teacher(open_datas
 """ % STEPS
 
 
-pytestmark = pytest.mark.xdist_group("processes")  # one process, which sets up once what they share
-
-
 @pytest.fixture(scope='module')
 def shards(tmp_path_factory):
     from hear_nb.data import bundled

@@ -15,9 +15,6 @@ from safetensors.torch import load_file
 STEPS = 30
 
 
-pytestmark = pytest.mark.xdist_group("training")  # one process, which sets up once what they share
-
-
 def start(output: Path) -> subprocess.Popen:
     "Starts stage 1 with a bootstrapped teacher: two runs in one process, with dropout and Gumbel noise."
     code = "import sys; from hear_nb.cli import main; sys.exit(main())"

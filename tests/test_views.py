@@ -1,5 +1,4 @@
 """Attention and codebook in a browser: what is clicked is lit, heard and known in the kernel."""
-import pytest
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -11,9 +10,6 @@ from hear_nb.viz.attention import attention
 from hear_nb.viz.tokens import codebook
 sounds, name = data.bundled(), '<img src=x onerror=alert(1)>'
 clip = sounds[sounds.table.file.tolist().index('audio/en_digits_1.ogg')]"""
-
-
-pytestmark = pytest.mark.xdist_group("browser")  # one process, which sets up once what they share
 
 
 def run(lab, name, *cells):
