@@ -15,7 +15,7 @@ except PackageNotFoundError: __version__ = '0'  # run from a folder that was not
 
 _names = dict(HEAR='model', Embedding='model', AcousticTokenizer='tokenizer', HearConfig='config', AudioError='audio',
               HearStream='stream')
-_modules = ['acoustic', 'audio', 'bench', 'cli', 'config', 'data', 'datasets', 'demo', 'evaluate', 'export', 'figures', 'files',
+_modules = ['acoustic', 'audio', 'bench', 'cli', 'config', 'corpus', 'data', 'datasets', 'demo', 'evaluate', 'export', 'figures', 'files',
             'hear21', 'layers', 'model', 'pretrained', 'published', 'reliability', 'report', 'shards', 'sklearn', 'stages',
             'stream', 'tables', 'task', 'teachers', 'tokenizer', 'training', 'viz']
 

@@ -7,8 +7,9 @@ __all__ = ['LOUDEST', 'AudioError', 'opened', 'load', 'read_blocks', 'pad_batch'
            'Spectra', 'power_spectrum', 'checked', 'check_frames', 'Frontend']
 
 # %% ../nbs/01_audio.ipynb #5a80d8cd
-import re, warnings
-from contextlib import contextmanager
+import os, re, warnings
+from contextlib import contextmanager, nullcontext
+from numbers import Real
 from os import PathLike, fspath
 from pathlib import Path
 from typing import NamedTuple
@@ -26,17 +27,20 @@ class AudioError(ValueError):
 
 # %% ../nbs/01_audio.ipynb #c694aef8
 def _truncated(
-    file,  # an open soundfile.SoundFile
-    path: Path,
+    file,       # an open soundfile.SoundFile
+    source,     # its path, or the binary file it reads from
     read: int,  # samples that were read
 ) -> bool:
     "Returns whether the file ends before its own header says it should."
+    with nullcontext(source) if hasattr(source, 'read') else open(source, 'rb') as f:
+        f.seek(0)
+        head = f.read(4096)
+        f.seek(max(0, f.seek(0, os.SEEK_END) - 2**17))
+        tail = f.read()
     if file.format == 'OGG':
-        with open(path, 'rb') as f:
-            f.seek(max(0, path.stat().st_size - 2**17))
-            tail = f.read()
         page = tail.rfind(b'OggS')
         return page < 0 or not tail[page + 5: page + 6] or not tail[page + 5] & 4
+    if file.format == 'MP3' and not re.search(b'Xing|Info', head): return False  # no count in its header: libsndfile has guessed
     # a file written to a pipe declares 0 or about 4 GB, because its length was not known: that is no truncation
     sizes = re.findall(r'(?:data|SSND) : (\d+) \(should be (\d+)\)', file.extra_info)
     return read < file.frames or any(int(real) < int(said) < 2**31 - 2**16 for said, real in sizes)
@@ -44,29 +48,27 @@ def _truncated(
 # %% ../nbs/01_audio.ipynb #d7e86694
 @contextmanager
 def opened(
-    path: str | PathLike,  # any file libsndfile reads: WAV, FLAC, Ogg, MP3, AIFF, ...
+    source,          # a path, or an open binary file, of any kind libsndfile reads: WAV, FLAC, Ogg, MP3, AIFF, ...
+    name: str = '',  # what to call it in an error; '': the path
 ):
     "Gives the open `soundfile.SoundFile`. What fails while it is open is an AudioError that names the file and the cause."
     import soundfile as sf
-    path = Path(path)
-    if not path.exists(): raise AudioError(f'{path}: no such file')
-    if not path.is_file(): raise AudioError(f'{path}: not a file')
-    if path.stat().st_size == 0: raise AudioError(f'{path}: the file is empty')
+    name = name or source
     try:
-        with sf.SoundFile(path) as file: yield file
+        if not hasattr(source, 'read'):
+            if not (path := Path(source)).exists(): raise AudioError(f'{name}: no such file')
+            if not path.is_file(): raise AudioError(f'{name}: not a file')
+            if path.stat().st_size == 0: raise AudioError(f'{name}: the file is empty')
+            if not os.access(path, os.R_OK): raise AudioError(f'{name}: no permission to read it')
+        with sf.SoundFile(source) as file:
+            # a damaged header could make years of a second
+            if file.samplerate < 1000: raise AudioError(f'{name}: a sample rate of {file.samplerate} Hz, expected at least 1000')
+            if file.frames > 2**40: raise AudioError(f'{name}: does not say how long it is, as if written to a pipe; save it anew')
+            yield file
     except sf.LibsndfileError as e:
         cut = re.search('lost sync|malformed', e.error_string)  # what libsndfile says where a file ends too soon
-        raise AudioError(f'{path}: {"truncated or damaged" if cut else "not an audio file"} ({e.error_string})') from e
-    except (OSError, RuntimeError, MemoryError) as e: raise AudioError(f'{path}: cannot be read ({e})') from e
-
-def _decode(
-    path: str | PathLike,  # any file libsndfile reads
-) -> tuple[np.ndarray, int]:
-    "Returns (channels, samples) float32 and the sample rate. Raises AudioError."
-    with opened(path) as file:
-        x, rate = file.read(dtype='float32', always_2d=True).T, file.samplerate
-        if _truncated(file, Path(path), x.shape[1]): raise AudioError(f'{path}: truncated, it ends before its header says')
-    return x, rate
+        raise AudioError(f'{name}: {"truncated or damaged" if cut else "not an audio file"} ({e.error_string})') from e
+    except (OSError, RuntimeError, MemoryError, TypeError) as e: raise AudioError(f'{name}: cannot be read ({e})') from e
 
 # %% ../nbs/01_audio.ipynb #762e2546
 def _as_channels(
@@ -76,26 +78,30 @@ def _as_channels(
     "Returns (channels, samples) float32. Raises AudioError."
     try: x = x.detach().cpu().float().numpy() if isinstance(x, Tensor) and x.is_floating_point() else np.asarray(x)
     except (ValueError, TypeError) as e: raise AudioError(f'{name}: not an array of samples ({e})') from e
-    if x.dtype.kind == 'i': x = x / -float(np.iinfo(x.dtype).min)
+    if x.dtype.kind == 'i' and x.dtype.itemsize < 8: x = x / -float(np.iinfo(x.dtype).min)
+    elif x.dtype.kind == 'i': raise AudioError(f'{name}: how loud 64-bit integers are is not known; expected floats or int16')
     elif x.dtype.kind != 'f': raise AudioError(f'{name}: samples of type {x.dtype}, expected floats or signed integers')
     if x.ndim not in (1, 2): raise AudioError(f'{name}: {x.ndim} dimensions, expected (samples,) or (channels, samples)')
     if x.ndim == 2 and x.shape[0] == 0: raise AudioError(f'{name}: zero channels')
-    if x.ndim == 2 and x.shape[0] > x.shape[1] > 0 and x.shape[0] > 64:
+    if x.ndim == 2 and x.shape[0] > x.shape[1] > 0 and x.shape[0] > 8:
         raise AudioError(f'{name}: {x.shape[0]} channels of {x.shape[1]} samples, expected (channels, samples)')
     return np.atleast_2d(x).astype(np.float32)
 
 # %% ../nbs/01_audio.ipynb #9ca1f40b
 def load(
-    x,                              # a path, or a 1-D or (channels, samples) array or tensor
+    x,                              # a path, an open binary file, or a 1-D or (channels, samples) array or tensor
     sample_rate: int | None = None, # Hz; of an array, where None means 16 kHz. A file knows its own
-    name: str = 'audio',            # what to call an array in an error
+    name: str = 'audio',            # what to call an array or an open file in an error
 ) -> Tensor:
     "Returns a mono waveform at 16 kHz, (samples,) float32. Raises AudioError if the audio cannot be used, and says why."
-    if isinstance(x, (str, PathLike)):
-        name, (x, rate), lowest = fspath(x), _decode(x), 1000  # a damaged header could make years of a second
-    else: x, rate, lowest = _as_channels(x, name), SAMPLE_RATE if sample_rate is None else sample_rate, 1
-    if not isinstance(rate, (int, float, np.number)) or not lowest <= rate <= 10**7:
-        raise AudioError(f'{name}: a sample rate of {rate!r} Hz, expected a number from {lowest} to 10 million')
+    if isinstance(x, (str, PathLike)) or hasattr(x, 'read'):
+        name = name if hasattr(x, 'read') else fspath(x)
+        with opened(source := x, name) as file:
+            x, rate = file.read(dtype='float32', always_2d=True).T, file.samplerate
+            if _truncated(file, source, x.shape[1]): raise AudioError(f'{name}: truncated, it ends before its header says')
+    else: x, rate = _as_channels(x, name), SAMPLE_RATE if sample_rate is None else sample_rate
+    if not isinstance(rate, (int, float, np.number)) or not 100 <= rate <= 10**7:
+        raise AudioError(f'{name}: a sample rate of {rate!r} Hz, expected a number from 100 to 10 million')
     if x.shape[1] == 0: raise AudioError(f'{name}: empty, it has no samples')
     if not np.isfinite(x).all(): raise AudioError(f'{name}: {(~np.isfinite(x)).sum()} samples are NaN or infinite')
     if x.shape[1] / rate < WINDOW / SAMPLE_RATE:
@@ -124,7 +130,7 @@ def read_blocks(
             if resampler: x = resampler.resample_chunk(x, last=ended)
             if len(x): yield x
             if ended: break
-        if _truncated(file, Path(path), read): raise AudioError(f'{path}: truncated, it ends before its header says')
+        if _truncated(file, path, read): raise AudioError(f'{path}: truncated, it ends before its header says')
 
 # %% ../nbs/01_audio.ipynb #d36a89c2
 def pad_batch(
@@ -149,7 +155,7 @@ def items(
     x,  # a path, a 1-D or (channels, samples) array or tensor, or a list of those
 ) -> list:
     "Returns a list of clips. A list of numbers is one clip."
-    return list(x) if isinstance(x, (list, tuple)) and not (x and isinstance(x[0], (int, float))) else [x]
+    return list(x) if isinstance(x, (list, tuple)) and not (x and isinstance(x[0], Real)) else [x]
 
 def batches(
     x,                              # a path, a 1-D or (channels, samples) array or tensor, or a list of those
@@ -157,6 +163,7 @@ def batches(
     batch_size: int = 16,           # clips at once
 ):
     "Yields (waveform, lengths) as from `pad_batch`, in order. Raises AudioError, naming the file or the item."
+    if batch_size < 1: raise ValueError(f'{batch_size} clips at once: expected at least 1')
     clips = items(x)
     for start in range(0, len(clips), batch_size):
         chunk = clips[start: start + batch_size]

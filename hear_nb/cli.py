@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'options', 'arguments', 'info', 'copy_tutorials', 'lab', 'train_tokenizer', 'pretrain', 'finetune',
-           'tokenize', 'command', 'main']
+           'begun', 'tokenize', 'command', 'main']
 
 # %% ../nbs/17_cli.ipynb #9650ee03
 import argparse, json, sys
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fastcore.docments import docments
 
+from .pretrained import destination, digest
 from .training import Interrupted, TrainConfig
 
 # %% ../nbs/17_cli.ipynb #2f98769e
@@ -31,12 +32,12 @@ def options(
         if p.default is None: continue  # not for a terminal: a callback, an object
         needed, several = p.default is Parameter.empty, getattr(p.anno, '__origin__', None) is list
         kind = p.anno.__args__[0] if several else str if p.anno is Parameter.empty else p.anno
-        if kind is bool and p.default: name, how = f'no-{name}', dict(action='store_false', dest=name)
+        doc = (p.docment or '').replace('%', '%%')
+        if kind is bool and p.default: name, how, doc = f'no-{name}', dict(action='store_false', dest=name), doc.partition('False: ')[2] or f'not: {doc}'
         elif kind is bool: how = dict(action='store_true')
         else: how = dict(type=kind, **(dict(nargs='+') if several else {}), **({} if needed else dict(default=p.default)))
-        place = needed and name != 'output'
-        if needed and not place: how['required'] = True
-        parser.add_argument(name if place else '--' + name.replace('_', '-'), help=(p.docment or '').replace('%', '%%'), **how)
+        if needed and not (place := name != 'output'): how['required'] = True
+        parser.add_argument(name if needed and place else '--' + name.replace('_', '-'), help=doc, **how)
 
 def arguments(
     f,                         # the command
@@ -100,9 +101,9 @@ def _config(size: str):
 
 def _training_clips(data: str):
     "Returns the clips to learn from without labels: never those that a `split` holds out."
-    from hear_nb.data import open_dataset
+    from hear_nb.data import SPARE, open_dataset
     data = open_dataset(data)
-    return data.held_out()[0] if 'split' in data.table else data
+    return data.where(~data.table.split.isin(['test', *SPARE]).to_numpy()) if 'split' in data.table else data
 
 # %% ../nbs/17_cli.ipynb #64f69b6e
 def train_tokenizer(
@@ -153,11 +154,23 @@ def finetune(
     from hear_nb import evaluate, stages
     from hear_nb.data import open_dataset
     from hear_nb.model import HEAR
-    train, test = open_dataset(data).held_out(task, seed=cfg.seed)
+    train, test = open_dataset(data).held_out(task)  # the seed is not for this: `evaluate` must hold out the same
     tuned = stages.finetune(train, task, HEAR.from_pretrained(model), output, cfg)
     held, y, _ = test.task(task, tuned.config.labels)
     guess = evaluate.predict(tuned, held).argmax(1)
     print(f'{(guess == y).mean():.1%} of {len(held)} held-out clips right; the model is in {output}')
+
+# %% ../nbs/17_cli.ipynb #3ef26069
+def begun(
+    part: Path,   # what an interrupted run has written, if there was one
+    weights: str, # checksum of the model's
+) -> set[str]:
+    "Makes `part` ready to be appended to. Returns the files that are in it already. Raises ValueError if it is another model's."
+    head = json.dumps(dict(weights=weights)) + '\n'
+    lines = [line for line in part.read_text().splitlines(keepends=True) if line.endswith('\n')] if part.exists() else []  # the last may be half
+    if lines and lines[0] != head: raise ValueError(f'{part} is an unfinished run with another model: repeat that, or delete it')
+    part.write_text(''.join(lines or [head]))
+    return {json.loads(line)['file'] for line in lines[1:]}
 
 # %% ../nbs/17_cli.ipynb #5b3c996b
 def tokenize(
@@ -165,21 +178,27 @@ def tokenize(
     model: str = 'hear-tiny',      # a name, a folder or a hub id
     output: str = 'tokens.jsonl',  # where to
 ) -> int:
-    "Writes a line of JSON a clip: its file and its tokens, 50 a second. Unusable files are named and left out."
+    """Writes a line of JSON a clip: its file and its tokens, 50 a second. An interrupted run goes on where it was.
+
+    Unusable files are named and left out; returns 1 if there were any."""
     from tqdm.auto import tqdm
     from hear_nb.audio import AudioError
-    from hear_nb.data import from_folder
+    from hear_nb.data import sounds_in
     from hear_nb.tokenizer import AcousticTokenizer
-    tokenizer, lines, rejected = AcousticTokenizer.from_pretrained(model), [], 0
-    files = [str(f) for p in paths for f in (from_folder(p).files if Path(p).is_dir() else [p])]
-    for file in tqdm(files, desc='tokenizing'):
-        try: lines.append(json.dumps(dict(file=file, tokens=tokenizer.encode(file)[0].tolist())) + '\n')
-        except AudioError as e:
-            rejected += 1
-            print(f'left out: {e}', file=sys.stderr)
-    if not lines: raise AudioError('no usable audio')
-    Path(output).write_text(''.join(lines))
-    print(f'{len(lines)} clips are in {output}')
+    tokenizer, part, rejected = AcousticTokenizer.from_pretrained(model), Path(f'{destination(output)}.part'), 0
+    files = [str(f) for p in paths for f in (sounds_in(p) if Path(p).is_dir() else [p])]
+    done = begun(part, digest(tokenizer.parameters()))
+    with open(part, 'a') as lines:
+        for file in tqdm([f for f in files if f not in done], desc='tokenizing'):
+            try: print(json.dumps(dict(file=file, tokens=tokenizer.encode(file)[0].tolist())), file=lines, flush=True)
+            except AudioError as e:
+                rejected += 1
+                print(f'left out: {e}', file=sys.stderr)
+    kept = part.read_text().splitlines(keepends=True)[1:]
+    if not kept: raise AudioError('no usable audio')
+    part.write_text(''.join(kept))
+    part.replace(output)
+    print(f'{len(kept)} clips are in {output}')
     return int(rejected > 0)
 
 # %% ../nbs/17_cli.ipynb #27e959c7
@@ -209,6 +228,6 @@ def main(argv=None) -> int:
     given = parser.parse_args(argv)
     f = command(given.command)
     try: status = f(**arguments(f, given))
-    except Interrupted as e: print(f'\n{e}', file=sys.stderr); return 130
-    except (ValueError, OSError, ImportError) as e: print(f'hear-nb {given.command}: {e}', file=sys.stderr); return 1
+    except (Interrupted, KeyboardInterrupt) as e: print(f'\n{e or "stopped"}', file=sys.stderr); return 130
+    except (ValueError, OSError, ImportError, ArithmeticError) as e: print(f'hear-nb {given.command}: {e}', file=sys.stderr); return 1
     return status if isinstance(status, int) else 0

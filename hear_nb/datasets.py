@@ -9,7 +9,7 @@ __all__ = ['TENSORFLOW', 'CARDS', 'FSDD_SAMPLES', 'COMMANDS', 'AUDIO', 'LOADERS'
            'known']
 
 # %% ../nbs/25_datasets.ipynb #1c6c9acf
-import os, re, shutil, tarfile, warnings, zipfile
+import lzma, os, shutil, tarfile, warnings, zipfile, zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -140,8 +140,11 @@ def unpack(
         else:
             with tarfile.open(archive) as t:
                 for member in t: check(member.name, member.isfile() or member.isdir())
-                t.extractall(inside, **(dict(filter='data') if hasattr(tarfile, 'data_filter') else {}))  # early Python 3.10 and 3.11 lack it
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as e: raise ValueError(f'{archive.name} cannot be unpacked: {e}') from e
+                while t.fileobj.read(2**20): pass  # gzip's checksum comes last
+                safe: dict = dict(filter='data') if hasattr(tarfile, 'data_filter') else {}  # early Python 3.10 and 3.11 lack it
+                t.extractall(inside, **safe)
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError) as e:
+        raise ValueError(f'{archive.name} cannot be unpacked: {e}') from e
 
 # %% ../nbs/25_datasets.ipynb #888f3a85
 def cache() -> Path:
@@ -153,15 +156,19 @@ def fetch(
     name: str,  # a key of `CARDS`
 ) -> Path:
     "Returns the folder of a collection, which is downloaded and unpacked if it is not there. Raises ValueError, OSError."
+    from filelock import FileLock
     folder, card = cache() / name, CARDS[name]
     if folder.is_dir(): return folder
     if not card.archives: raise ValueError(f'{card.title} cannot be downloaded here: get it from {card.home} and say where it is (root)')
-    shutil.rmtree(draft := cache() / f'{name}.draft', ignore_errors=True)
-    for url, checksum in card.archives.items():
-        archive = download(url, checksum, cache() / 'downloads')
-        unpack(archive, draft)
-    os.replace(draft, folder)
-    for url in card.archives: (cache() / 'downloads' / url.rpartition('/')[2]).unlink()
+    cache().mkdir(parents=True, exist_ok=True)
+    with FileLock(cache() / f'{name}.lock'):  # of several processes, one fetches and the others wait
+        if folder.is_dir(): return folder
+        shutil.rmtree(draft := cache() / f'{name}.draft', ignore_errors=True)
+        for url, checksum in card.archives.items():
+            archive = download(url, checksum, cache() / 'downloads')
+            unpack(archive, draft)
+        os.replace(draft, folder)
+        for url in card.archives: (cache() / 'downloads' / url.rpartition('/')[2]).unlink()
     return folder
 
 # %% ../nbs/25_datasets.ipynb #5c672a24
@@ -293,6 +300,13 @@ def _segments(path: Path) -> pd.DataFrame:
     table = pd.read_csv(path, comment='#', header=None, names=['id', 'start', 'end', 'mids'], skipinitialspace=True, quotechar='"')
     return table.assign(split='test' if path.stem.startswith('eval') else 'train', part=path.stem.removesuffix('_segments'))
 
+def _id(
+    stem: str,      # of a clip's name
+    ids: set[str],  # that are listed, 11 characters each
+) -> str | None:
+    "Returns the id with which the name starts, or goes on after a Y, as some write it; None: neither is listed."
+    return next((i for i in (stem[:11], stem[1:12] if stem[:1] == 'Y' else None) if i in ids), None)
+
 # %% ../nbs/25_datasets.ipynb #ae1b26f0
 def audioset(
     root: str = '',  # folder with `*_segments.csv`, `class_labels_indices.csv` and, at any depth, clips whose names hold their ids
@@ -302,8 +316,8 @@ def audioset(
     names = pd.read_csv(root / 'class_labels_indices.csv').set_index('mid').display_name
     listed = pd.concat([_segments(p) for p in sorted(root.glob('*_segments.csv'))], ignore_index=True)
     clips = [p.relative_to(root).as_posix() for p in root.rglob('*') if p.suffix.lower() in AUDIO]
-    found = {(m[1] if (m := re.match(r'Y?([\w-]{11})(?![\w-]{11})', Path(c).stem)) else ''): c for c in clips}
-    file = listed.id.map(found)
+    ids = {*listed.id}
+    file = listed.id.map({_id(Path(c).stem, ids): c for c in clips})
     if file.isna().all(): raise AudioError(f'{root}: none of {len(listed)} listed clips is there')
     if file.isna().any(): warnings.warn(f'{root}: {file.isna().sum()} of {len(listed)} listed clips are missing', stacklevel=2)
     label = listed.mids.map(lambda mids: ';'.join(names[mid] for mid in mids.split(',')))
@@ -319,14 +333,11 @@ class HubDataset(Dataset):
 
     def read(self, i: int) -> Tensor:
         "Decodes clip `i`. Raises AudioError."
-        import soundfile as sf
         file = self.table.file.iloc[i]
         content = self.rows[int(self.table.row.iloc[i])][self.column]
         if content.get('array') is not None: return audio.load(np.asarray(content['array'], np.float32), content['sampling_rate'], file)
         if content['bytes'] is None: return audio.load(content['path'])
-        try: x, rate = sf.read(BytesIO(content['bytes']), dtype='float32', always_2d=True)
-        except sf.LibsndfileError as e: raise AudioError(f'{file}: not an audio file ({e.error_string})') from e
-        return audio.load(x.T, rate, file)
+        return audio.load(BytesIO(content['bytes']), name=file)
 
 # %% ../nbs/25_datasets.ipynb #d3d21e87
 def from_hub(
@@ -347,8 +358,8 @@ def from_hub(
     split = np.repeat([dict(validation='valid', dev='valid').get(k, k) for k in parts], [len(p) for p in parts.values()])
     table = rows.remove_columns(column).to_pandas().rename(columns=dict(file='original_file'))
     for k in table.columns.intersection([k for k, f in features.items() if isinstance(f, hf.ClassLabel)]):
-        table[k] = [None if pd.isna(v) else features[k].names[int(v)] for v in table[k]]
-    if label: table['label'] = table[label].astype(str)
+        table[k] = [None if pd.isna(v) or v < 0 else features[k].names[int(v)] for v in table[k]]  # -1: the hub's way to say that there is none
+    if label: table['label'] = table[label].astype(str).where(table[label].notna(), '')  # none is '', as in a CSV
     table = table.assign(file=[f'{s}{n}' for n, s in enumerate(split)], row=range(len(rows)))
     if 'test' in set(split): table['split'] = split
     return HubDataset(table, Path(), cache=False, rows=rows, column=column)

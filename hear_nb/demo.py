@@ -147,7 +147,8 @@ def look(
     clip, tokenizer, masked = batch['waveform'][0], models['tokenizer'], models['masked']
     page.heading('One clip, from sound to tokens').sound(clip, one.table.file[0])
     show(figures.tokens(clip, tokenizer.encode(clip)[0]), 'tokens', 'Its log-mel spectrogram, and its tokens: one every 20 ms')
-    with torch.no_grad(): logits, target, hidden = masked.guess(batch['waveform'], batch['lengths'], batch['seeds'])
+    asked = (batch[k].to(next(masked.parameters()).device) for k in ('waveform', 'lengths', 'seeds'))
+    with torch.no_grad(): logits, target, hidden = (t.cpu() for t in masked.guess(*asked))
     right = np.zeros(hidden.shape[1], bool)
     right[hidden[0].numpy()] = (logits.argmax(-1) == target)[:, 0].numpy()
     show(figures.masks(clip, hidden[0].numpy(), right), 'masks', 'Masked Audio Modeling: grey frames were hidden, and their tokens guessed')

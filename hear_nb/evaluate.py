@@ -8,7 +8,7 @@ __all__ = ['BASELINES', 'PROTOCOLS', 'RECIPES', 'PUBLISHED', 'probe', 'log_mel_s
            'evaluate', 'described', 'recipe']
 
 # %% ../nbs/13_evaluate.ipynb #445a1959
-import hashlib, json, tempfile
+import json, tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,11 @@ import numpy as np, pandas as pd
 import torch
 from fastcore.basics import patch
 
-from . import audio
+from . import audio, stream
 from .config import EPS
 from .data import Dataset, open_dataset
 from .model import HEAR
+from .pretrained import destination
 from .task import pool
 from .training import TrainConfig
 
@@ -99,7 +100,8 @@ def predict(
     batch_size: int = 16,  # clips at once
 ) -> np.ndarray:
     "Returns (clips, classes): the model's own probabilities."
-    batches = audio.batches([data[i] for i in range(len(data))], batch_size=batch_size)
+    batches = stream.clips([data[i] for i in range(len(data))], batch_size=batch_size)  # a long one comes alone: the others need not be padded to it
+    batches = (audio.pad_batch(b if isinstance(b, list) else [b]) for b in batches)
     with model.evaluating():
         return torch.cat([model(x.to(model.device), n.to(model.device)).softmax(-1).cpu() for x, n in batches]).numpy()
 
@@ -230,8 +232,8 @@ def _answers(part, column, y, method, protocol, cfg, output) -> Callable:
 def _finetuned(part, column, y, model, cfg, output, fold, train, test) -> np.ndarray:
     "Returns the classes that a model fine-tuned on the fold's training clips gives to its held-out ones. Raises ValueError."
     from hear_nb import stages
-    if y.ndim == 2: raise ValueError(f'{column}: fine-tuning knows one class a clip, these have several; the probes do')
-    if missing := set(y[test]) - set(y[train]): raise ValueError(f'{column}, fold {fold}: {len(missing)} classes are held out but never trained on')
+    if y.ndim == 1 and (missing := set(y[test]) - set(y[train])):
+        raise ValueError(f'{column}, fold {fold}: {len(missing)} classes are held out but never trained on')
     with tempfile.TemporaryDirectory() as scratch:
         tuned = stages.finetune(part.where(train), column, model, Path(output or scratch) / f'fold-{fold}', cfg)
     names = part.task(column)[2]
@@ -261,7 +263,7 @@ def evaluate(
     protocol: str = 'linear',  # 'linear' or 'knn', on frozen vectors, or 'finetune'
     folds: list[str] = (),     # these only; none: all
     alone: bool = False,       # leave out what the model must beat
-    output: str = '',          # JSON with all figures; beside it, in a folder of that name, runs of fine-tuning, which are resumed
+    output: str = '',          # JSON with all figures; beside it, in NAME.runs, those of fine-tuning, which are resumed
     steps: int = 1000,         # of fine-tuning, as all below
     batch_size: int = 32,      # clips a step
     lr: float = 1e-3,          # highest learning rate
@@ -271,29 +273,16 @@ def evaluate(
     "Measures a model under a dataset's own protocol, and prints what it finds. Raises ValueError, AudioError."
     if protocol not in PROTOCOLS: raise ValueError(f'protocol {protocol!r}: there are {", ".join(PROTOCOLS)}')
     data, cfg = open_dataset(dataset, root), TrainConfig(steps=steps, batch_size=batch_size, lr=lr, seconds=seconds, seed=seed)
-    name, runs = model if isinstance(model, str) else 'model', Path(output).with_suffix('') if output else None
+    name, runs = model if isinstance(model, str) else 'model', Path(output).with_suffix('.runs') if output else None
+    if output: destination(output)
     model = HEAR.from_pretrained(model) if isinstance(model, str) else model
     methods, results = _methods(model, name, alone, seed), []
-    if runs and protocol == 'finetune': _same_runs(runs, dict(dataset=f'{dataset} {root}'.strip(), weights=_digest(model)))
     for column in [task] if task else list(data.tasks) or ['label']:
         found = [measure(data, column, m, title, protocol, folds, cfg, runs and runs / column / ('model' if m is model else 'untrained'))
                  for title, m in methods.items()]
         print(described(found), end='\n\n')
         results += [dict(dataset=str(dataset), protocol=protocol, **r.as_json()) for r in found]
     if output: Path(output).write_text(json.dumps(results, indent=1))
-
-# %% ../nbs/13_evaluate.ipynb #33795b1c
-def _digest(model: HEAR) -> str:
-    "Returns a checksum of the weights."
-    return hashlib.sha256(b''.join(v.cpu().numpy().tobytes() for v in model.state_dict().values())).hexdigest()[:16]
-
-def _same_runs(folder: Path, what: dict):
-    "Notes of what model and data the runs in a folder are; raises ValueError if they are of others, which must not be gone on with."
-    note = folder / 'runs.json'
-    if note.exists() and (before := json.loads(note.read_text())) != what:
-        raise ValueError(f'{folder} holds runs of another model or dataset ({before}): choose another output')
-    folder.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(what))
 
 # %% ../nbs/13_evaluate.ipynb #285945e5
 def _methods(model: HEAR, name: str, alone: bool, seed: int) -> dict:
@@ -330,7 +319,7 @@ def recipe(
     model='hear-tiny',         # a name, a folder, a hub id, or a HEAR
     root: str = '',            # the collection's own folder; '': it is downloaded, or found in the cache
     protocol: str = 'finetune',  # as in the paper; 'linear' and 'knn' are quicker
-    output: str = '',          # JSON with all figures, and a folder of that name with the runs, which are resumed; '': named after the column
+    output: str = '',          # JSON with all figures; beside it, in NAME.runs, the runs, which are resumed; '': named after the column
     steps: int = 0,            # of fine-tuning; 0: as many as the recipe says
     alone: bool = False,       # leave out what the model must beat
 ):

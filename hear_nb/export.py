@@ -6,7 +6,7 @@
 __all__ = ['PortableFrontend', 'cut', 'join', 'Portable', 'portable_pool', 'exported', 'export']
 
 # %% ../nbs/18_export.ipynb #bcf67af6
-import logging, tempfile, warnings
+import copy, logging, tempfile, warnings
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -20,6 +20,7 @@ from .acoustic import ramp
 from .audio import length_mask
 from .config import EPS, HOP, N_BINS, N_FFT, STACK, WINDOW
 from .model import HEAR
+from .pretrained import destination
 
 # %% ../nbs/18_export.ipynb #8d502880
 class PortableFrontend(nn.Module):
@@ -179,7 +180,7 @@ def exported(
 ) -> torch.export.ExportedProgram:
     "Returns the model as a program of PyTorch's core operations, for any number of clips of any length."
     from torch.fx.experimental import _config
-    model, batch, long = model.to('cpu', torch.float32).eval(), torch.export.Dim('batch'), 200_000
+    model, batch, long = copy.deepcopy(model).to('cpu', torch.float32).eval(), torch.export.Dim('batch'), 200_000
     if frontend:
         inputs = torch.randn(2, long), torch.tensor([long, long - 9000])
         shapes = {0: batch, 1: torch.export.Dim('samples', min=WINDOW)}, {0: batch}
@@ -261,7 +262,7 @@ def export(
     if format not in ('onnx', 'int8'): raise ValueError(f'format {format!r}: expected onnx or int8')
     try: import onnx, onnxscript  # noqa: F401
     except ImportError as e: raise ImportError(f'{e}: pip install "hear_nb[onnx]"') from e
-    model, output = HEAR.from_pretrained(model) if isinstance(model, (str, PathLike)) else model, Path(output)
+    model, output = HEAR.from_pretrained(model) if isinstance(model, (str, PathLike)) else model, destination(output)
     names = ['waveform', 'lengths'] if frontend else ['log_mel', 'power', 'lengths']
     with tempfile.TemporaryDirectory() as tmp, _quiet():
         program = torch.onnx.export(exported(model, frontend, logits), dynamo=True, verbose=False, input_names=names,
@@ -269,4 +270,5 @@ def export(
         program.save(file := Path(tmp, 'model.onnx') if format == 'int8' else output)
         _slim(file)
         if format == 'int8': _quantise(file, output)
+    print(f'the model is in {output}')
     return output

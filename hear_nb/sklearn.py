@@ -57,6 +57,11 @@ class HearEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         try: return self.model_.embed(clips, self.sample_rate, self.batch_size).clip
         except AudioError as e: raise AudioError(f'X, {e}') from e
 
+    def set_params(self, **params):
+        "Sets parameters, as scikit-learn does. Another model is loaded when it is used."
+        if 'model' in params: self.__dict__.pop('model_', None)
+        return super().set_params(**params)
+
     def _load(self) -> HEAR: return self.model if isinstance(self.model, HEAR) else HEAR.from_pretrained(self.model)
 
 # %% ../nbs/23_sklearn.ipynb #eef3508f

@@ -90,8 +90,9 @@ def masked_accuracy(
     guesses, targets = [], []
     for start in range(0, len(data), 16):
         batch = collate([Draws(data)[i, (seed, i)] for i in range(start, min(start + 16, len(data)))])
-        logits, target, _ = stage.guess(batch['waveform'], batch['lengths'], batch['seeds'])
-        guesses.append(logits.argmax(-1)); targets.append(target)
+        device = next(stage.parameters()).device
+        logits, target, _ = stage.guess(*(batch[k].to(device) for k in ('waveform', 'lengths', 'seeds')))
+        guesses.append(logits.argmax(-1).cpu()); targets.append(target.cpu())
     guesses, targets = torch.cat(guesses), torch.cat(targets)
     commonest = max(torch.bincount(t).max().item() for t in targets.T) / len(targets)
     return dict(accuracy=(guesses == targets).float().mean().item(), majority=commonest)
@@ -337,6 +338,7 @@ def pretrain(
 ) -> tuple[HEAR, MaskedAudioModeling]:
     "Stage 2. Returns a HEAR whose acoustic model is trained (its task model and head are new), and the stage, which can guess."
     torch.manual_seed(cfg.seed)
+    config = replace(config, tokenizer=tokenizer.config.tokenizer)  # whose tokens it predicts
     model = HEAR(config)
     if start is not None: model.acoustic.load_state_dict(start.state_dict())
     kind = ContrastiveMasking if contrast else MaskedAudioModeling
@@ -356,8 +358,10 @@ def finetune(
     cfg: TrainConfig,
     live=None,              # see `fit`
 ) -> HEAR:
-    "Stage 3. Returns a HEAR that knows the classes of `column`."
+    "Stage 3. Returns a HEAR that knows the classes of `column`. Raises ValueError."
     part, y, labels = data.task(column)
+    if y.ndim == 2: raise ValueError(f'{column}: fine-tuning knows one class a clip, these have several; the probes do')
+    if cfg.batch_size < 2 * cfg.accumulate: raise ValueError(f'{cfg.batch_size} clips in {cfg.accumulate} parts: the batch norm needs two at once')
     torch.manual_seed(cfg.seed)
     config = replace(model.config, labels=labels, task=replace(model.config.task, classes=len(labels)))
     tuned, old = HEAR(config), model.state_dict()

@@ -154,7 +154,9 @@ class HearStream:
             self.resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype='float32')
 
     @property
-    def clip(self) -> np.ndarray: return self.pooled.pooled()
+    def clip(self) -> np.ndarray:
+        if not self.pooled.count: raise ValueError('there is no frame yet: the first come with the first whole window, or with `finish`')
+        return self.pooled.pooled()
 
     @property
     def time(self) -> float: return self.pooled.count * STACK * HOP / SAMPLE_RATE
@@ -282,12 +284,14 @@ def open_clip(
             found.remove()  # its header says too much
     return audio.load(x, sample_rate, name)
 
+# %% ../nbs/19_stream.ipynb #dfe95155
 def clips(
     x,                              # a path, a 1-D or (channels, samples) array or tensor, or a list of those
     sample_rate: int | None = None, # Hz; of arrays, where None means 16 kHz
     batch_size: int = 16,           # clips in a list
 ):
     "Yields, in order, lists of waveforms, and between them each clip of more than `LONG` by itself. Raises AudioError."
+    if batch_size < 1: raise ValueError(f'{batch_size} clips at once: expected at least 1')
     batch = []
     for i, item in enumerate(audio.items(x)):
         clip = open_clip(item, sample_rate, f'item {i}')

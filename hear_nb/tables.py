@@ -16,16 +16,18 @@ from .model import Embedding
 
 # %% ../nbs/27_tables.ipynb #0557a800
 def from_frame(
-    table: pd.DataFrame,  # a row a clip; other columns may be tasks
+    table: pd.DataFrame,  # a row a clip; `split` or `fold` say who is held out, other columns may be tasks
     root='.',             # the paths are relative to this folder
-    file: str = 'file',   # the column with the paths
+    file: str = 'file',   # the column with the paths; if there is another one called `file`, it becomes `original_file`
 ) -> Dataset:
     "Returns the dataset of a frame's recordings. Raises ValueError without such a column, AudioError for files that are not there."
     if file not in table: raise ValueError(f'no column {file!r}; there are {", ".join(map(str, table.columns))}')
     missing = [f for f in table[file] if not (Path(root) / str(f)).is_file()]
     if missing: raise AudioError(f'{len(missing)} of {len(table)} files are missing below {root}, the first is {missing[0]}')
-    return Dataset(table.rename(columns={file: 'file'}).reset_index(drop=True), Path(root))
+    table = table.rename(columns={'file': 'original_file', file: 'file'}).reset_index(drop=True)
+    return Dataset(table, Path(root), folds='fold' if 'fold' in table else None)
 
+# %% ../nbs/27_tables.ipynb #49ab2c01
 def to_frame(
     embedding: Embedding, # from `HEAR.embed`
     index=None,           # the clips' names; None: they are counted

@@ -58,9 +58,9 @@ def serve():
 if __name__ == '__main__':
     warnings.simplefilter('ignore')
     save = training.Checkpoints.save
-    def told(self, accelerator, step, cfg):
+    def told(self, accelerator, step):
         say('writing')
-        save(self, accelerator, step, cfg)
+        save(self, accelerator, step)
         say('step', step)
     training.Checkpoints.save = told
     if sys.argv[1] == '--serve': sys.exit(serve())

@@ -172,6 +172,27 @@ def test_changed_download_is_refused(monkeypatch, server, tmp_path):
     assert not (tmp_path / 'cache/esc50').exists()
 
 
+def test_two_processes_fetch_at_once(monkeypatch, server, tmp_path):
+    "One of them downloads, the other waits for it."
+    offered(monkeypatch, server, 'esc50', packed(esc50, tmp_path / 'esc', 'zip', 'ESC-50-master'), 'zip')
+    code = f"""
+import pooch, requests, tqdm.auto
+from hear_nb import datasets
+datasets.CARDS['esc50'].archives = {datasets.CARDS['esc50'].archives}
+print('ready', flush=True)
+input()
+print(len(datasets.esc50()))"""
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    both = [subprocess.Popen([sys.executable, '-c', code], cwd=root, **pipes) for _ in range(2)]
+    assert [process.stdout.readline() for process in both] == ['ready\n'] * 2
+    for process in both: print(file=process.stdin, flush=True)
+    for process in both:
+        out, err = process.communicate(timeout=120)
+        assert out == '10\n', err
+    starts = [start for _, start in server[1]]
+    assert len(starts) > 1 and starts == sorted(set(starts)), 'both have downloaded'
+
+
 def test_archive_that_writes_outside_is_refused(monkeypatch, server, tmp_path):
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode='w:gz') as t: t.addfile(tarfile.TarInfo('../../escaped'))
@@ -204,7 +225,7 @@ def test_recipe(column, monkeypatch, server, tmp_path, tiny, capsys):
     assert len(results) == (4 if column == 'VoxCeleb1' else 1)
     assert (results[0]['folds'], results[0]['clips']) == {'ESC-50': (5, 10), 'GSC v1': (1, 4), 'GSC v2': (1, 3), 'VoxCeleb1': (1, 2)}[column]
     assert np.sum(results[0]['confusion']) == results[0]['clips'] == sum(c['clips'] for c in results[0]['per_class'].values())
-    assert list(tmp_path.glob('out/label/model/fold-*/model.safetensors')), 'the fine-tuned models are not kept'
+    assert list(tmp_path.glob('out.runs/label/model/fold-*/model.safetensors')), 'the fine-tuned models are not kept'
 
 
 def test_runs_of_another_model_are_not_gone_on_with(tmp_path, tiny):
@@ -215,8 +236,8 @@ def test_runs_of_another_model_are_not_gone_on_with(tmp_path, tiny):
     evaluate(tiny, tmp_path / 'vox', **args)
     evaluate(tiny, tmp_path / 'vox', **args)  # it is there
     other = HEAR.from_pretrained(tiny)
-    with torch.no_grad(): other.head.out.bias += 1
-    with pytest.raises(ValueError, match='another model'): evaluate(other, tmp_path / 'vox', **args)
+    with torch.no_grad(): other.head.hidden.bias += 1
+    with pytest.raises(ValueError, match='starting weights'): evaluate(other, tmp_path / 'vox', **args)
 
 
 @pytest.mark.parametrize('protocol', ['linear', 'knn'])

@@ -17,6 +17,7 @@ STEPS, TOLERANCE = 30, 1e-4  # of a loss near 3 nats: what the order of the sums
 # Stage 1 or stage 2 without dropout, whose noise is each process's own. Clips of other lengths: the processes mask other numbers of frames.
 SCRIPT = """
 import sys, torch
+from accelerate import PartialState
 from hear_nb import AcousticTokenizer, HearConfig
 from hear_nb.config import EncoderConfig, TaskConfig, TokenizerConfig
 from hear_nb.data import open_dataset
@@ -29,6 +30,7 @@ cfg = TrainConfig(steps=%d, batch_size=8, seconds=1., lr=3e-3, save_every=5, wor
 torch.manual_seed(0)
 if stage == 'pretrain': pretrain(open_dataset(shards), config, AcousticTokenizer(config), output, cfg, span=5)
 else: train_tokenizer(open_dataset(shards), config, bootstrap_teacher(open_dataset(shards), config, output + '/teacher', cfg), output, cfg)
+sys.stdout.write(f'one of {PartialState().num_processes} processes\\n')
 """ % STEPS
 
 
@@ -44,19 +46,17 @@ def shards(tmp_path_factory):
     return folder
 
 
-TORCHRUN = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
-ACCELERATE = ['-m', 'accelerate.commands.launch', '--cpu', '--num_processes', '2', '--num_machines', '1', '--mixed_precision', 'no',
-              '--dynamo_backend', 'no', '--main_process_port', '0']
-
-
-def start(shards, output, processes, workers=0, stage='pretrain', launcher=TORCHRUN):
-    command = [sys.executable, *(launcher if processes > 1 else []), shards / 'stage.py', shards / 'packed', output, stage, workers]
+def start(shards, output, processes, workers=0, stage='pretrain'):
+    # not `accelerate launch --cpu`, which starts one process, however many it is asked for
+    launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', processes] if processes > 1 else []
+    command = [sys.executable, *launcher, shards / 'stage.py', shards / 'packed', output, stage, workers]
     return subprocess.Popen([*map(str, command)], env={**os.environ, 'OMP_NUM_THREADS': '1'}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def finish(process):
+def finish(process, processes):
     out, _ = process.communicate(timeout=300)
     assert process.returncode == 0, out
+    assert out.count(f'one of {processes} processes') == processes, out
 
 
 def history(output):
@@ -73,12 +73,12 @@ def assert_close(ours, theirs):
 @pytest.fixture(scope='module')
 def one(shards, tmp_path_factory):
     output = tmp_path_factory.mktemp('one')
-    finish(start(shards, output, 1))
+    finish(start(shards, output, 1), 1)
     return output
 
 
 def test_two_processes_learn_what_one_does(shards, one, tmp_path):
-    finish(start(shards, tmp_path, 2, workers=1))
+    finish(start(shards, tmp_path, 2, workers=1), 2)
     losses = [loss for _, loss, _ in history(one)]
     assert sum(losses[-5:]) < sum(losses[:5]), 'nothing was learned'
     assert_close(history(tmp_path), history(one))
@@ -98,13 +98,13 @@ def test_killed_run_goes_on_with_another_number_of_processes(shards, one, tmp_pa
     process.communicate()
     assert process.returncode == -signal.SIGKILL and len(history(tmp_path)) < STEPS, 'it had ended before it was killed'
     assert sorted(Path(tmp_path, 'checkpoints').glob('step-*')), 'it was killed before its first checkpoint'
-    finish(start(shards, tmp_path, after))
+    finish(start(shards, tmp_path, after), after)
     assert_close(history(tmp_path), history(one))
 
 
 def test_stage_1_on_two_processes(shards, tmp_path):
     "Its noise is each process's own, so its curve is not one process's; but both learn, together, and one tokenizer comes out."
-    finish(start(shards, tmp_path, 2, stage='tokenizer', launcher=ACCELERATE))
+    finish(start(shards, tmp_path, 2, stage='tokenizer'), 2)
     for folder in (tmp_path / 'teacher', tmp_path):
         steps, losses, _ = zip(*history(folder))
         assert list(steps) == list(range(1, STEPS + 1)) and sum(losses[-5:]) < sum(losses[:5])

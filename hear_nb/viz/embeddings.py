@@ -8,6 +8,7 @@ __all__ = ['embed_layer', 'Projection', 'Drop', 'Explorer', 'explore']
 # %% ../../nbs/31_viz_embeddings.ipynb #edf57491
 import copy, html, os, re, warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from itertools import cycle
@@ -67,14 +68,14 @@ def embed_layer(
     "Returns the clips' and frames' vectors at one stage of a model, as `HEAR.embed` does. Raises AudioError, ValueError."
     if isinstance(layer, str) and layer not in ('log-mel', 'mixture', 'task'): raise ValueError(f'no layer {layer!r}')
     acoustic = _upto(getattr(model, 'acoustic', None) or model.encoder, None if isinstance(layer, str) else layer)
-    clips, frames = [], []
+    clips, frames, dtype = [], [], next(model.parameters()).dtype
     with model.evaluating():
         for waveform, lengths in batches(x, sample_rate, batch_size):
             s = model.frontend(waveform.to(model.device), lengths.to(model.device))
-            n = s.lengths // STACK
-            if layer == 'log-mel': h = s.log_mel.mT[:, :int(n.max()) * STACK].unflatten(1, (-1, STACK)).flatten(2)
-            else: h = acoustic(s.log_mel, s.lengths)
-            if layer in ('mixture', 'task'): h = model.mixture(h, s.power)
+            log_mel, power, n = s.log_mel.to(dtype), s.power.to(dtype), s.lengths // STACK
+            if layer == 'log-mel': h = log_mel.mT[:, :int(n.max()) * STACK].unflatten(1, (-1, STACK)).flatten(2)
+            else: h = acoustic(log_mel, s.lengths)
+            if layer in ('mixture', 'task'): h = model.mixture(h, power)
             if layer == 'task': h = _task_frames(model, h, n)
             clips.append(pool(h.float(), n).cpu().numpy())
             frames += [f[:k].cpu().numpy() for f, k in zip(h.float(), n)]
@@ -155,7 +156,7 @@ class Explorer(widgets.VBox):
     "What `explore` returns: a widget, and in Python `table`, `points`, `selection`, `export` and `figure`."
     def __init__(self, spaces, data, points, tokenizer=None, classifier=None, color=None, method='umap', seed=0, uploads='uploads'):
         super().__init__()
-        self.data = Dataset(data.table.reset_index(drop=True).copy(), data.root, data.tasks, data.cache, data.memory)
+        self.data = replace(data, table=data.table.reset_index(drop=True).copy())
         self.spaces, self.points, self.tokenizer, self.classifier = spaces, points, tokenizer, classifier
         self.seed, self.uploads, self.version, self.queue, self.quiet = seed, Path(uploads), 0, [], False
         self.selection = np.array([], int)  # numbers of the points that are chosen
