@@ -100,8 +100,9 @@ def load(
             x, rate = file.read(dtype='float32', always_2d=True).T, file.samplerate
             if _truncated(file, source, x.shape[1]): raise AudioError(f'{name}: truncated, it ends before its header says')
     else: x, rate = _as_channels(x, name), SAMPLE_RATE if sample_rate is None else sample_rate
-    if not isinstance(rate, (int, float, np.number)) or not 100 <= rate <= 10**7:
-        raise AudioError(f'{name}: a sample rate of {rate!r} Hz, expected a number from 100 to 10 million')
+    if not isinstance(rate, (int, float, np.number)) or not 1 <= rate <= 10**7:
+        raise AudioError(f'{name}: a sample rate of {rate!r} Hz, expected a number from 1 to 10 million')
+    if rate < 200: warnings.warn(f'{name}: a sample rate of {rate} Hz; were kHz meant?', stacklevel=2)
     if x.shape[1] == 0: raise AudioError(f'{name}: empty, it has no samples')
     if not np.isfinite(x).all(): raise AudioError(f'{name}: {(~np.isfinite(x)).sum()} samples are NaN or infinite')
     if x.shape[1] / rate < WINDOW / SAMPLE_RATE:

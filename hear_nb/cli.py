@@ -195,7 +195,7 @@ def tokenize(
                 rejected += 1
                 print(f'left out: {e}', file=sys.stderr)
     kept = part.read_text().splitlines(keepends=True)[1:]
-    if not kept: raise AudioError('no usable audio')
+    if not kept: part.unlink(); raise AudioError('no usable audio')
     part.write_text(''.join(kept))
     part.replace(output)
     print(f'{len(kept)} clips are in {output}')
@@ -230,4 +230,5 @@ def main(argv=None) -> int:
     try: status = f(**arguments(f, given))
     except (Interrupted, KeyboardInterrupt) as e: print(f'\n{e or "stopped"}', file=sys.stderr); return 130
     except (ValueError, OSError, ImportError, ArithmeticError) as e: print(f'hear-nb {given.command}: {e}', file=sys.stderr); return 1
+    if isinstance(status, Path): print(f'written: {status}')
     return status if isinstance(status, int) else 0

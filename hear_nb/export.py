@@ -270,5 +270,4 @@ def export(
         program.save(file := Path(tmp, 'model.onnx') if format == 'int8' else output)
         _slim(file)
         if format == 'int8': _quantise(file, output)
-    print(f'the model is in {output}')
     return output

@@ -228,7 +228,7 @@ def fit(
             if main and live and (step % 20 == 0 or step == cfg.steps): live(history.table())
             stopped = _stopped(accelerator, stop)
             if step % cfg.save_every == 0 or step == cfg.steps or stopped: checkpoints.save(accelerator, step)
-            if stopped and step < cfg.steps: raise Interrupted(f'stopped and saved at step {step} of {cfg.steps}; the same call with {output} goes on')
+            if stopped and step < cfg.steps: raise Interrupted(f'stopped and saved at step {step} of {cfg.steps}; called again with {output}, it goes on')
     accelerator.free_memory()
     if main: history.board.close()
     return history.table() if main else None
