@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fastcore.docments import docments
 
-from .pretrained import destination, digest
+from .pretrained import destination, digest, replacing
 from .training import Interrupted, TrainConfig
 
 # %% ../nbs/17_cli.ipynb #2f98769e
@@ -196,8 +196,8 @@ def tokenize(
                 print(f'left out: {e}', file=sys.stderr)
     kept = part.read_text().splitlines(keepends=True)[1:]
     if not kept: part.unlink(); raise AudioError('no usable audio')
-    part.write_text(''.join(kept))
-    part.replace(output)
+    with replacing(output) as draft: draft.write_text(''.join(kept))
+    part.unlink()
     print(f'{len(kept)} clips are in {output}')
     return int(rejected > 0)
 

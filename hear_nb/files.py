@@ -34,8 +34,8 @@ class Clip(NamedTuple):
 
     @property
     def name(self) -> str:
-        piece = [t for t in (self.start, self.end) if t is not None]  # written as browsers do
-        times = f'#t={"" if self.start is None else f"{self.start:g}"}{"" if self.end is None else f",{self.end:g}"}' if piece else ''
+        start, end = ('' if t is None else str(t) for t in (self.start, self.end))
+        times = f'#t={start}{end and "," + end}' if start or end else ''  # as browsers write it
         return f'{self.file}/{self.member}' if self.member else self.file + times
 
 class Rejected(NamedTuple):

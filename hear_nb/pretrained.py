@@ -73,7 +73,7 @@ def digest(
     found = hashlib.sha256()
     for part in parts:
         if isinstance(part, Tensor): part = part.detach().float().cpu().numpy()
-        found.update(part.tobytes() if hasattr(part, 'tobytes') else str(part).encode())
+        found.update(part.tobytes() if hasattr(part, 'tobytes') else f'{part}\0'.encode())
     return found.hexdigest()[:16]
 
 # %% ../nbs/05_pretrained.ipynb #2c02b1f8
