@@ -479,7 +479,8 @@ def _panel(self: Explorer):
     "Returns the widgets that show a selection."
     rows = self.table.iloc[self.points.row[self.selection].unique()]
     shown = rows[[c for c in rows if rows[c].astype(str).str.len().max() < 60]].head(100)
-    table = widgets.HTML(shown.to_html(escape=True, border=0), layout=widgets.Layout(max_height='235px', overflow='auto', width='60%'))
+    rows = '<style>.hear-table :is(td, th) { padding: 0 .7em; text-align: left }</style>' + shown.to_html(classes='hear-table', border=0)
+    table = widgets.HTML(rows, layout=widgets.Layout(max_height='235px', overflow='auto', width='60%'))
     def button(text, work, style=''):
         b = widgets.Button(description=text, button_style=style)
         b.on_click(lambda _: work())
