@@ -43,6 +43,7 @@ def interleaved(
         if n >= 0: rounds.append(row)
     return pd.DataFrame(rounds)
 
+# %% ../nbs/21_bench.ipynb #f9087ed6
 def clock_of(n_threads: int): return time.process_time if n_threads == 1 else time.perf_counter
 
 def ratio(

@@ -39,6 +39,7 @@ def options(
         if needed and not (place := name != 'output'): how['required'] = True
         parser.add_argument(name if needed and place else '--' + name.replace('_', '-'), help=doc, **how)
 
+# %% ../nbs/17_cli.ipynb #bf838a64
 def arguments(
     f,                         # the command
     given: argparse.Namespace, # what was parsed

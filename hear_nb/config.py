@@ -45,6 +45,7 @@ def check_sizes(
     if 'heads' in names and config.width % config.heads: raise ValueError(f'width {config.width} is not divisible by {config.heads} heads')
     if not 0 <= getattr(config, 'dropout', 0) < 1: raise ValueError(f'{type(config).__name__}: dropout is {config.dropout}, expected 0 to below 1')
 
+# %% ../nbs/00_config.ipynb #f430ce77
 @dataclass
 class EncoderConfig:
     "Sizes of one windowed transformer; the defaults are the published Acoustic Model. Raises ValueError if they do not fit."

@@ -77,6 +77,7 @@ def recordings(
     table.loc[table.source.str.contains('/music', case=False), 'kind'] = 'music'
     return table[~table.source.isin(held_out)].reset_index(drop=True)
 
+# %% ../nbs/92_pretraining_sounds.ipynb #ed0bd1e9
 def prepare(
     folder,         # from `fetch`
     output,         # folder for the pieces and `sounds.csv`

@@ -193,6 +193,7 @@ def is_sound(
     ending = Path(name).suffix[1:].upper()
     return ending in {*sf.available_formats(), 'AIF', 'OGA', 'OPUS'} - {'RAW'}
 
+# %% ../nbs/02_data.ipynb #be847be7
 def sounds_in(
     folder,     # of recordings, at any depth
     also=(),    # endings of files that are listed too

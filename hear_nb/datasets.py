@@ -81,6 +81,7 @@ def same_or_safe(response, **_):
     if there.scheme != 'https' and there[:2] != here[:2]:
         raise OSError(f'{response.url} redirects to {there.geturl()}, another server without https: refused')
 
+# %% ../nbs/25_datasets.ipynb #54a0b33a
 def resuming(
     url: str,
     output_file: str,  # what pooch wants written

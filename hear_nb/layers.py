@@ -190,6 +190,7 @@ class _Blocked(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad): return None, None, *_backward(grad.transpose(1, 2), ctx.kept, *ctx.saved_tensors)
 
+# %% ../nbs/03_layers.ipynb #69584c4b
 def relative_attention(
     q: Tensor,       # (batch, heads, frames, d) queries
     k: Tensor,       # (batch, heads, frames, d) keys

@@ -65,6 +65,7 @@ def check_model(
         for way, at in zip(ways, (i, order.index(i))): assert (way.frames[at, :n] - frames).abs().max() <= exact * max(1., frames.abs().max())
         for way, at in zip(logits, (i, order.index(i))): assert (way[at] - model(clip[None])[0]).abs().max() <= 10 * exact
 
+# %% ../nbs/24_reliability.ipynb #6ba6cdd7
 def check_windows(
     lengths: list[int],  # frames of each clip
     window: int,         # frames
@@ -93,6 +94,7 @@ def check_mask(
     assert not mask[~audio.length_mask(n, mask.shape[1])].any()
     assert random_mask(n[-1:], lengths[-1], fraction, span, seeds[-1:])[0].equal(mask[-1, :lengths[-1]])
 
+# %% ../nbs/24_reliability.ipynb #9d688a60
 def check_quantizer(
     frames: int,
     scale: float,  # of the logits, as a power of ten

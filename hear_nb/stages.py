@@ -106,6 +106,7 @@ class Tokens(nn.Module):
 
     def forward(self, log_mel: Tensor, lengths: Tensor) -> Tensor: return self.tokenizer(log_mel, lengths).argmax(-1, keepdim=True)
 
+# %% ../nbs/12_stages.ipynb #4aa244b7
 class RandomProjection(nn.Module):
     "BEST-RQ labels of pairs of log-mel frames, standardised by the training data's own statistics: one label a projection."
     def __init__(self,

@@ -138,6 +138,7 @@ def row(self: Maps,
         out[w.index[window, w.mask[window]]] += self.blend[window, at] * self.weights(layer, head, window)[at]
     return out.numpy()
 
+# %% ../../nbs/32_viz_attention.ipynb #7bc11ada
 @patch
 def matrix(self: Maps,
            layer: int | None = None,  # None: the rollout over all layers

@@ -314,6 +314,7 @@ def _maps(self: Explorer):
     self.maps.children = [maps, self.legend]
     self._legend()
 
+# %% ../../nbs/31_viz_embeddings.ipynb #e6eebe07
 @patch
 def _arrange(self: Explorer):
     "Puts the widgets in their places: one map beside the player, two maps above it."
@@ -339,6 +340,7 @@ def _labels(self: Explorer):
     column = 'label' if 'label' in self.table else self.color.value
     return self.table[column].iloc[self.points.row].astype(str).to_numpy() if column in self.table else ''
 
+# %% ../../nbs/31_viz_embeddings.ipynb #b3c58509
 @patch
 def _frame(self: Explorer, space):
     "Returns the table of one map's dots."
@@ -457,6 +459,7 @@ def spectrum(self: Explorer,
         rows.append((log_mel[:, first:first + STACK] if 'time' in self.points else log_mel).mean(1))
     return np.mean(rows, 0)
 
+# %% ../../nbs/31_viz_embeddings.ipynb #55251f91
 @patch
 @figures.styled
 def _spectra(self: Explorer):
@@ -526,6 +529,7 @@ def label(self: Explorer,
     self._later(self._colour)
     if len(self.selection) > 1: self.chosen.children = self._panel()
 
+# %% ../../nbs/31_viz_embeddings.ipynb #6d2dcb28
 @patch
 def export(self: Explorer,
            path,                        # the CSV to write
