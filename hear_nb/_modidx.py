@@ -241,6 +241,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'hear_nb.figures.masks': ('figures.html#masks', 'hear_nb/figures.py'),
                                  'hear_nb.figures.mel_row': ('figures.html#mel_row', 'hear_nb/figures.py'),
                                  'hear_nb.figures.project': ('figures.html#project', 'hear_nb/figures.py'),
+                                 'hear_nb.figures.row_hz': ('figures.html#row_hz', 'hear_nb/figures.py'),
                                  'hear_nb.figures.smooth': ('figures.html#smooth', 'hear_nb/figures.py'),
                                  'hear_nb.figures.spectrogram': ('figures.html#spectrogram', 'hear_nb/figures.py'),
                                  'hear_nb.figures.styled': ('figures.html#styled', 'hear_nb/figures.py'),

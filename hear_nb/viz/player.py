@@ -65,7 +65,7 @@ def _track(name, x, sample_rate):
                           start=-HOP / SAMPLE_RATE / 2, stop=(frames - .5) * HOP / SAMPLE_RATE)
 
 _ids, _folder = count(), Path(str(files('hear_nb'))) / 'viz'
-_hz = (700 * np.expm1((np.arange(N_MELS) + 1) / (N_MELS + 1) * np.log1p(SAMPLE_RATE / 1400))).tolist()  # HTK's mel scale
+_hz = figures.row_hz(range(N_MELS)).tolist()
 
 # %% ../../nbs/30_viz_player.ipynb #c0f7a9fe
 class Numbers(traitlets.List):

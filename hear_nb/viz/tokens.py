@@ -18,7 +18,7 @@ from torch import Tensor
 from .. import audio, figures
 from ..config import EPS, FRAME_RATE, HOP, N_FFT, N_MELS, SAMPLE_RATE, STACK, WINDOW, model_frames
 from ..data import Dataset, open_dataset
-from ..figures import OKABE_ITO, mel_row, styled, _axes, _frontend, _runs, _seconds
+from ..figures import OKABE_ITO, mel_row, row_hz, styled, _axes, _frontend, _runs, _seconds
 from ..stages import random_mask
 from .attention import png
 from .player import Player
@@ -259,7 +259,7 @@ def heights(e: Encoded) -> np.ndarray:
         rows = rows.reshape(-1, STACK).mean(1)
         total += np.bincount(tokens, rows, e.codes); n += np.bincount(tokens, minlength=e.codes)
     row = np.where(n > 0, total / n.clip(min=1), np.nan)
-    return 700 * np.expm1((row + 1) / (N_MELS + 1) * np.log1p(SAMPLE_RATE / 1400))  # the inverse of `mel_row`
+    return row_hz(row)
 
 # %% ../../nbs/33_viz_tokens.ipynb #98d9a99d
 @styled
