@@ -268,13 +268,13 @@ class LiveLosses:
         self.metrics, self.seconds, self.drawn, self.handle, self.pending = metrics, seconds, -np.inf, None, None
         self.shell = sys.modules['IPython'].get_ipython() if 'IPython' in sys.modules else None
         if getattr(self.shell, 'kernel', None) is None: self.shell = None  # a terminal cannot show a figure
-        else: self.shell.events.register('post_run_cell', self.finish)
 
     def update(self,
                history_rows,  # all so far: a DataFrame, a list of dicts, or a CSV
               ):
         "Redraws the figure, or keeps the rows for later if that was done just now."
         if self.shell is None: return
+        self.shell.events.register('post_run_cell', self.finish)  # once, however often it is asked
         self.pending = history_rows
         if time.monotonic() - self.drawn >= self.seconds: self.finish()
 
@@ -286,6 +286,7 @@ def finish(self: LiveLosses,
            result=None,  # what IPython passes at the end of a cell
           ):
     "Draws the rows that have not been drawn."
+    if result is not None: self.shell.events.unregister('post_run_cell', self.finish)  # or IPython would keep it, and the stage, for good
     if self.pending is None: return
     from IPython.display import Image, display
     fig, file = self.draw(), BytesIO()
