@@ -273,9 +273,7 @@ class Frontend(nn.Module):
     def __init__(self):
         super().__init__()
         import torchaudio.functional as AF
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # the lowest of 128 HTK bands fall between two bins and stay empty
-            bands = AF.melscale_fbanks(N_BINS, 0., SAMPLE_RATE / 2, N_MELS, SAMPLE_RATE, norm=None, mel_scale='htk')
+        bands = AF.melscale_fbanks(N_BINS, 0., SAMPLE_RATE / 2, N_MELS, SAMPLE_RATE, norm=None, mel_scale='htk')
         self.register_buffer('bands', bands.T.contiguous(), persistent=False)
         self.register_buffer('window', torch.hann_window(WINDOW), persistent=False)
 

@@ -120,7 +120,7 @@ def make_tiny(
         fetch(root / 'packages')
         prepare(root / 'packages', root / 'sounds')
     sounds, config = balanced(from_csv(root / 'sounds' / 'sounds.csv'), seed=seed), HearConfig.tiny()
-    config.acoustic.dropout = config.tokenizer.encoder.dropout = 0.  # one pass over the sounds: nothing is learned by heart
+    config.acoustic.dropout = config.tokenizer.encoder.dropout = 0.  # a model that is too small for its sounds learns little by heart
     plan = lambda name, **settings: TrainConfig(steps=STEPS[name], seed=seed, save_every=250, **settings)
     teacher = stages.bootstrap_teacher(sounds, config, root / 'teacher', plan('teacher', batch_size=32, seconds=1.5, lr=2e-3))
     one = plan('tokenizer', batch_size=32, seconds=1., lr=3e-3)

@@ -119,7 +119,7 @@ def report(
 INTRODUCTION = """
 HEAR hears in two steps: an **Acoustic Model** listens to short windows, a light **Task Model** understands the clip. This
 page was written by `hear-nb demo`, which trained one from nothing on the training part of the sounds that come with the
-package. Everything below was measured on the held-out part, which no stage has heard.
+package. Accuracies, tokens and pictures are of the held-out part, which no stage has heard; the losses are those of training.
 
 The **probe** is a logistic regression on a frozen model's vectors: it shows what the vectors hold. **Untrained** is the same
 model with random weights, which is a stronger opponent than one would think; **log-mel statistics** are 384 numbers without

@@ -73,7 +73,7 @@ class MaskedAudioModeling(nn.Module):
         return self.predict(self.acoustic(spectra.log_mel, spectra.lengths, hidden)[hidden]), labels[hidden], hidden
 
     def forward(self, waveform: Tensor, lengths: Tensor, seeds: Tensor, **_) -> dict[str, Tensor]:
-        "Returns `loss` (cross-entropy, nats a hidden frame), `accuracy`, and of how many labels these are the mean, `count`."
+        "Returns `loss` (cross-entropy, nats a hidden label), `accuracy`, and of how many labels these are the mean, `count`."
         logits, target, _ = self.guess(waveform, lengths, seeds)
         return dict(loss=F.cross_entropy(logits.float().flatten(0, 1), target.flatten()), accuracy=(logits.argmax(-1) == target).float().mean(),
                     count=torch.tensor(float(target.numel()), device=target.device))
