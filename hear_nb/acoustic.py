@@ -13,7 +13,7 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 
 from .audio import AudioError, eager, length_mask
-from .config import EncoderConfig, HOP, N_MELS, STACK
+from .config import check_overlap, EncoderConfig, HOP, N_MELS, STACK
 from .layers import Layer
 
 # %% ../nbs/04_acoustic.ipynb #2b2678ce
@@ -48,7 +48,7 @@ def ramp(
     device=None,   # where the result lives
 ) -> Tensor:
     "Returns the (window,) weights of the overlap-add: up over `overlap` frames, one between, down again."
-    if not 0 <= 2 * overlap <= window: raise ValueError(f'overlap {overlap} is more than half of the window of {window} frames')
+    check_overlap(overlap, window)
     up = (.5 - .5 * torch.cos(torch.pi * torch.linspace(0, 1, overlap, device=device))).clamp(min=1e-3)
     return torch.cat([up, torch.ones(window - 2 * overlap, device=device), up.flip(0)])
 

@@ -38,12 +38,13 @@ def _truncated(
         f.seek(max(0, f.seek(0, os.SEEK_END) - 2**17))
         tail = f.read()
     if file.format == 'OGG':
-        page = tail.rfind(b'OggS')
-        return page < 0 or not tail[page + 5: page + 6] or not tail[page + 5] & 4
+        page = tail[tail.rfind(b'OggS'):] if b'OggS' in tail else b''  # its header has 27 bytes, the last of them the number of segments
+        return len(page) < 27 or not page[5] & 4 or len(page) < 27 + page[26] + sum(page[27: 27 + page[26]])
     if file.format == 'MP3' and not re.search(b'Xing|Info', head): return False  # no count in its header: libsndfile has guessed
     # a file written to a pipe declares 0 or about 4 GB, because its length was not known: that is no truncation
-    sizes = re.findall(r'(?:data|SSND) : (\d+) \(should be (\d+)\)', file.extra_info)
-    return read < file.frames or any(int(real) < int(said) < 2**31 - 2**16 for said, real in sizes)
+    sizes = re.findall(r'(?:data|SSND|riff|Riff size|Data Size|BODY) *: (\d+) \(should be (\d+)\)', file.extra_info)
+    short = any(int(real) < int(said) and not 2**31 - 2**16 <= int(said) <= 2**32 for said, real in sizes)
+    return read < file.frames or short or 'to be truncated' in file.extra_info
 
 # %% ../nbs/01_audio.ipynb #d7e86694
 @contextmanager
@@ -70,6 +71,17 @@ def opened(
         raise AudioError(f'{name}: {"truncated or damaged" if cut else "not an audio file"} ({e.error_string})') from e
     except (OSError, RuntimeError, MemoryError, TypeError) as e: raise AudioError(f'{name}: cannot be read ({e})') from e
 
+# %% ../nbs/01_audio.ipynb #c3cc7239
+LOUDEST = 1e15  # louder samples are cut to this, or their power would not fit into float32
+
+def _finite(
+    x: np.ndarray,  # samples of any shape, floats
+    name: str,      # what to call them in an error
+) -> np.ndarray:
+    "Returns the samples, none louder than `LOUDEST`. Raises AudioError."
+    if not (good := np.isfinite(x)).all(): raise AudioError(f'{name}: {(~good).sum()} samples are NaN or infinite')
+    return x.clip(-LOUDEST, LOUDEST)
+
 # %% ../nbs/01_audio.ipynb #762e2546
 def _as_channels(
     x,           # 1-D or (channels, samples) array, tensor or sequence of numbers; integers are scaled to [-1, 1)
@@ -85,7 +97,8 @@ def _as_channels(
     if x.ndim == 2 and x.shape[0] == 0: raise AudioError(f'{name}: zero channels')
     if x.ndim == 2 and x.shape[0] > x.shape[1] > 0 and x.shape[0] > 8:
         raise AudioError(f'{name}: {x.shape[0]} channels of {x.shape[1]} samples, expected (channels, samples)')
-    return np.atleast_2d(x).astype(np.float32)
+    x = np.atleast_2d(x)
+    return _finite(x.astype(np.promote_types(x.dtype, np.float32)), name).astype(np.float32)
 
 # %% ../nbs/01_audio.ipynb #9ca1f40b
 def load(
@@ -97,14 +110,13 @@ def load(
     if isinstance(x, (str, PathLike)) or hasattr(x, 'read'):
         name = name if hasattr(x, 'read') else fspath(x)
         with opened(source := x, name) as file:
-            x, rate = file.read(dtype='float32', always_2d=True).T, file.samplerate
+            x, rate = _finite(file.read(dtype='float32', always_2d=True).T, name), file.samplerate
             if _truncated(file, source, x.shape[1]): raise AudioError(f'{name}: truncated, it ends before its header says')
     else: x, rate = _as_channels(x, name), SAMPLE_RATE if sample_rate is None else sample_rate
     if not isinstance(rate, (int, float, np.number)) or not 1 <= rate <= 10**7:
         raise AudioError(f'{name}: a sample rate of {rate!r} Hz, expected a number from 1 to 10 million')
     if rate < 200: warnings.warn(f'{name}: a sample rate of {rate} Hz; were kHz meant?', stacklevel=2)
     if x.shape[1] == 0: raise AudioError(f'{name}: empty, it has no samples')
-    if not np.isfinite(x).all(): raise AudioError(f'{name}: {(~np.isfinite(x)).sum()} samples are NaN or infinite')
     if x.shape[1] / rate < WINDOW / SAMPLE_RATE:
         raise AudioError(f'{name}: {1000 * x.shape[1] / rate:.1f} ms is shorter than one window of 25 ms')
     x = x.mean(0)
@@ -125,8 +137,7 @@ def read_blocks(
         rate, read = file.samplerate, 0
         resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype='float32') if rate != SAMPLE_RATE else None
         while True:
-            x = file.read(size := int(seconds * rate), dtype='float32', always_2d=True)
-            if not np.isfinite(x).all(): raise AudioError(f'{path}: {(~np.isfinite(x)).sum()} samples are NaN or infinite')
+            x = _finite(file.read(size := int(seconds * rate), dtype='float32', always_2d=True), str(path))
             read, ended, x = read + len(x), len(x) < size, x.mean(1)
             if resampler: x = resampler.resample_chunk(x, last=ended)
             if len(x): yield x
@@ -230,8 +241,6 @@ def power_spectrum(
     return _power(x, window)
 
 # %% ../nbs/01_audio.ipynb #0c654f75
-LOUDEST = 1e15  # louder samples are cut to this, or their power would not fit into float32
-
 def checked(
     waveform: Tensor,        # (batch, samples) floats
     lengths: Tensor | None,  # (batch,) valid samples; None: all
@@ -286,7 +295,10 @@ class Frontend(nn.Module):
         lengths = checked(waveform, lengths)
         frames = spectrogram_frames(lengths)
         with torch.autocast(waveform.device.type, enabled=False):
-            power = power_spectrum(waveform.float().clamp(-LOUDEST, LOUDEST), lengths, self.window)
+            x = torch.where(length_mask(lengths, waveform.shape[1]), waveform.float(), 0.)  # whatever stands behind a clip's end
+            if eager() and not (good := x.isfinite().all(1)).all():
+                raise AudioError(f'clip {int(good.int().argmin())} of the batch has samples that are NaN or infinite')
+            power = power_spectrum(x.clamp(-LOUDEST, LOUDEST), lengths, self.window)
             mask = length_mask(frames, power.shape[-1])
             found = [_standardise((s + EPS).log(), mask) for s in ((self.bands @ power, power) if both else (self.bands @ power,))]
         return Spectra(found[0], found[1] if both else None, frames)

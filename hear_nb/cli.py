@@ -87,11 +87,11 @@ def lab(
 ):
     "Copies the tutorials to a folder, never overwriting, and opens JupyterLab on the tour."
     folder = Path(output)
-    tour, *_ = copy_tutorials(folder)
+    copy_tutorials(folder)
     print(f'the tutorials are in {folder.resolve()}')
     if no_browser: return
     from jupyterlab.labapp import main
-    main([str(tour)])
+    main([str(folder / '01_tour.ipynb')])
 
 # %% ../nbs/17_cli.ipynb #ab259b67
 def _config(size: str):
@@ -163,19 +163,19 @@ def finetune(
 
 # %% ../nbs/17_cli.ipynb #3ef26069
 def begun(
-    part: Path,   # what an interrupted run has written, if there was one
-    weights: str, # checksum of the model's
+    part: Path, # what an interrupted run has written, if there was one
+    plan: str,  # checksum of the model and of what it is to hear
 ) -> set[str]:
-    "Makes `part` ready to be appended to. Returns the files that are in it already. Raises ValueError if it is another model's."
-    head = json.dumps(dict(weights=weights)) + '\n'
+    "Makes `part` ready to be appended to. Returns the files that are in it already. Raises ValueError if it is another run's."
+    head = json.dumps(dict(plan=plan)) + '\n'
     lines = [line for line in part.read_text().splitlines(keepends=True) if line.endswith('\n')] if part.exists() else []  # the last may be half
-    if lines and lines[0] != head: raise ValueError(f'{part} is an unfinished run with another model: repeat that, or delete it')
+    if lines and lines[0] != head: raise ValueError(f'{part} is an unfinished run with another model or other files: repeat that, or delete it')
     part.write_text(''.join(lines or [head]))
     return {json.loads(line)['file'] for line in lines[1:]}
 
 # %% ../nbs/17_cli.ipynb #5b3c996b
 def tokenize(
-    paths: list[str],              # files, or folders of them
+    paths: list[str],              # files, folders, CSVs, shards: as `embed` takes them
     model: str = 'hear-tiny',      # a name, a folder or a hub id
     output: str = 'tokens.jsonl',  # where to
 ) -> int:
@@ -184,23 +184,23 @@ def tokenize(
     Unusable files are named and left out; returns 1 if there were any."""
     from tqdm.auto import tqdm
     from hear_nb.audio import AudioError
-    from hear_nb.data import sounds_in
+    from hear_nb.files import find_clips, whole
     from hear_nb.tokenizer import AcousticTokenizer
-    tokenizer, part, rejected = AcousticTokenizer.from_pretrained(model), Path(f'{destination(output)}.part'), 0
-    files = [str(f) for p in paths for f in (sounds_in(p) if Path(p).is_dir() else [p])]
-    done = begun(part, digest(tokenizer.parameters()))
+    tokenizer, part = AcousticTokenizer.from_pretrained(model), Path(f'{destination(output)}.part')
+    clips, rejected = find_clips(paths)
+    problems = [f'{r.file}: {r.reason}' for r in rejected]
+    done = begun(part, digest([*tokenizer.parameters(), *(c.name for c in clips)]))
     with open(part, 'a') as lines:
-        for file in tqdm([f for f in files if f not in done], desc='tokenizing'):
-            try: print(json.dumps(dict(file=file, tokens=tokenizer.encode(file)[0].tolist())), file=lines, flush=True)
-            except AudioError as e:
-                rejected += 1
-                print(f'left out: {e}', file=sys.stderr)
+        for clip in tqdm([c for c in clips if c.name not in done], desc='tokenizing'):
+            try: print(json.dumps(dict(file=clip.name, tokens=tokenizer.encode(whole(clip))[0].tolist())), file=lines, flush=True)
+            except AudioError as e: problems.append(str(e))
+    for problem in problems: print(f'left out: {problem}', file=sys.stderr)
     kept = part.read_text().splitlines(keepends=True)[1:]
     if not kept: part.unlink(); raise AudioError('no usable audio')
     with replacing(output) as draft: draft.write_text(''.join(kept))
     part.unlink()
     print(f'{len(kept)} clips are in {output}')
-    return int(rejected > 0)
+    return int(bool(problems))
 
 # %% ../nbs/17_cli.ipynb #27e959c7
 COMMANDS = {name: f'hear_nb.{module}' for name, module in dict(
@@ -229,7 +229,7 @@ def main(argv=None) -> int:
     given = parser.parse_args(argv)
     f = command(given.command)
     try: status = f(**arguments(f, given))
-    except (Interrupted, KeyboardInterrupt) as e: print(f'\n{e or "stopped"}', file=sys.stderr); return 130
+    except (Interrupted, KeyboardInterrupt) as e: print(f'\n{str(e) or "stopped"}', file=sys.stderr); return 130
     except (ValueError, OSError, ImportError, ArithmeticError) as e: print(f'hear-nb {given.command}: {e}', file=sys.stderr); return 1
     if isinstance(status, Path): print(f'written: {status}')
     return status if isinstance(status, int) else 0

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SAMPLE_RATE', 'N_FFT', 'WINDOW', 'HOP', 'N_MELS', 'N_BINS', 'STACK', 'FRAME_RATE', 'EPS', 'spectrogram_frames',
-           'model_frames', 'check_sizes', 'EncoderConfig', 'TokenizerConfig', 'TaskConfig', 'HearConfig']
+           'model_frames', 'check_sizes', 'check_overlap', 'EncoderConfig', 'TokenizerConfig', 'TaskConfig',
+           'HearConfig']
 
 # %% ../nbs/00_config.ipynb #d2f5b8e1
 from dataclasses import dataclass, field
@@ -45,6 +46,15 @@ def check_sizes(
     if 'heads' in names and config.width % config.heads: raise ValueError(f'width {config.width} is not divisible by {config.heads} heads')
     if not 0 <= getattr(config, 'dropout', 0) < 1: raise ValueError(f'{type(config).__name__}: dropout is {config.dropout}, expected 0 to below 1')
 
+# %% ../nbs/00_config.ipynb #94c2b28a
+def check_overlap(
+    overlap: int,  # frames shared by neighbouring windows
+    window: int,   # frames of a window
+):
+    "Raises ValueError if windows cannot share so many frames."
+    if not isinstance(overlap, int) or not 0 <= 2 * overlap <= window:
+        raise ValueError(f'overlap is {overlap!r}, expected an integer from 0 to {window // 2}, half of a window')
+
 # %% ../nbs/00_config.ipynb #f430ce77
 @dataclass
 class EncoderConfig:
@@ -59,8 +69,7 @@ class EncoderConfig:
 
     def __post_init__(self):
         check_sizes(self, 'width', 'ffn', 'heads', 'layers', 'window')
-        if not 0 <= 2 * self.overlap <= self.window:
-            raise ValueError(f'overlap {self.overlap} is more than half of the window of {self.window} frames')
+        check_overlap(self.overlap, self.window)
 
     @property
     def stride(self): return self.window - self.overlap
@@ -92,7 +101,9 @@ class TaskConfig:
     classes: int = 50
     dropout: float = 0.1
 
-    def __post_init__(self): check_sizes(self, 'width', 'ffn', 'heads', 'positions', 'hidden', 'classes')
+    def __post_init__(self):
+        check_sizes(self, 'width', 'ffn', 'heads', 'positions', 'hidden', 'classes')
+        check_overlap(self.overlap, self.positions)
 
 # %% ../nbs/00_config.ipynb #389ce144
 @dataclass

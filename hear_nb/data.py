@@ -7,8 +7,9 @@ __all__ = ['SPARE', 'Dataset', 'piece', 'bundled', 'read_table', 'from_csv', 'is
            'open_dataset', 'shuffled', 'Order', 'Draws', 'collate']
 
 # %% ../nbs/02_data.ipynb #5969acbc
-import os
+import math, os
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -44,10 +45,15 @@ def piece(
     end: float | None = None,    # seconds; None: where it ends
 ) -> Tensor:
     "Returns a part of a file, (samples,) at 16 kHz. Raises AudioError."
-    x = audio.load(path)
-    part = x[None if start is None else round(start * SAMPLE_RATE): None if end is None else round(end * SAMPLE_RATE)]
+    if start is None and end is None: return audio.load(path)
+    if any(t is not None and not 0 <= t < 1e9 for t in (start, end)): raise audio.AudioError(f'{path}: there is nothing from {start} to {end} s')
+    x = _whole(str(path), os.stat(path).st_mtime_ns if os.path.exists(path) else 0)
+    part = x[round((start or 0) * SAMPLE_RATE): None if end is None else round(end * SAMPLE_RATE)]
     if len(part) < WINDOW: raise audio.AudioError(f'{path}: no 25 ms between {start} and {end} s, it lasts {len(x) / SAMPLE_RATE:.2f} s')
-    return part
+    return part.clone()  # or the whole file would stay in memory with it
+
+@lru_cache(1)  # the pieces of a file mostly come one after the other
+def _whole(path: str, changed: int) -> Tensor: return audio.load(path)
 
 @patch
 def read(self: Dataset, i: int) -> Tensor:
@@ -122,7 +128,7 @@ def splits(self: Dataset,
            seed: int = 0,
           ) -> list[tuple[str, np.ndarray, np.ndarray]]:
     "Returns for each fold its name, and which clips are for training and which are held out, both (clips,) booleans."
-    folds = [(str(f), np.asarray(self.table[self.folds] == f)) for f in sorted(set(self.table[self.folds]))] if self.folds else []
+    folds = [(str(f), np.asarray(self.table[self.folds] == f)) for f in sorted(set(self.table[self.folds].dropna()) - {''})] if self.folds else []
     if wrong := set(map(str, only)) - {name for name, _ in folds}:
         raise ValueError(f'no fold {", ".join(sorted(wrong))}; there are {", ".join(name for name, _ in folds) or "none"}')
     if folds: return [(name, ~test, test) for name, test in folds if not only or name in map(str, only)]
@@ -146,7 +152,9 @@ def _drawn(self: Dataset, column: str, fraction: float, seed: int) -> np.ndarray
         known = known[(often := (classes.map(classes.value_counts()) > 1).to_numpy())]
         classes = classes[often]
     if len(known) < 2: raise ValueError(f'column {column!r}: no class has the two clips that it takes to hold one out')
-    return np.isin(np.arange(len(self)), train_test_split(known, test_size=fraction, random_state=seed, stratify=classes)[1])
+    least = 1 if classes is None else classes.nunique()  # each class is in both parts
+    count = min(len(known) - least, max(math.ceil(fraction * len(known)), least))
+    return np.isin(np.arange(len(self)), train_test_split(known, test_size=count, random_state=seed, stratify=classes)[1])
 
 # %% ../nbs/02_data.ipynb #2eb32a9d
 @patch

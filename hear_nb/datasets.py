@@ -21,7 +21,7 @@ from torch import Tensor
 
 from . import audio
 from .audio import AudioError
-from .data import Dataset
+from .data import Dataset, sounds_in
 
 # %% ../nbs/25_datasets.ipynb #3e323b9b
 @dataclass
@@ -96,6 +96,7 @@ def resuming(
     with requests.get(url, stream=True, timeout=30, headers=headers, hooks=dict(response=same_or_safe)) as r:
         whole = r.status_code == 416 and r.headers.get('Content-Range', '').endswith(f'/{have}')  # nothing was left to send
         if not whole:
+            if r.status_code == 416: part.unlink()  # longer than the file: it is of another
             r.raise_for_status()
             if r.status_code != 206: have = 0  # this server sends everything again
             size = have + int(r.headers.get('Content-Length', 0))
@@ -191,8 +192,7 @@ def _dataset(
     **rest,               # of Dataset
 ) -> Dataset:
     "Returns the dataset of a table. Raises AudioError if files are missing."
-    there = {p.relative_to(root) for p in root.rglob('*') if p.is_file()}
-    if missing := [f for f in table.file if Path(f) not in there]:
+    if missing := [f for f in table.file if not (root / f).is_file()]:
         raise AudioError(f'{root}: {len(missing)} of {len(table)} files are missing, the first is {missing[0]}')
     return Dataset(table.reset_index(drop=True), root, **rest)
 
@@ -286,7 +286,7 @@ def voxceleb1(
 ) -> Dataset:
     "Returns VoxCeleb1: `label` is the speaker, `split` that of the identification task. Raises AudioError."
     root = _inside(root, 'voxceleb1', 'iden_split.txt')
-    found = {'/'.join(p.parts[-3:]): p.relative_to(root).as_posix() for p in root.rglob('id*/*/*.wav')}
+    found = {'/'.join(p.parts[-3:]): p.relative_to(root).as_posix() for p in sounds_in(root)}
     listed = [line.split() for line in (root / 'iden_split.txt').read_text().splitlines() if line.strip()]
     if missing := [name for _, name in listed if name not in found]:
         raise AudioError(f'{root}: {len(missing)} of {len(listed)} listed files are missing, the first is {missing[0]}')

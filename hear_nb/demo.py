@@ -205,7 +205,9 @@ def demo(
 # %% ../nbs/16_demo.ipynb #f87343b9
 def peak_memory() -> float:
     "Returns the most memory this process has held, in GB."
-    import resource, sys
+    import psutil, sys
+    if sys.platform == 'win32': return psutil.Process().memory_info().peak_wset / 2**30
+    import resource
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == 'darwin' else 2**20)
 
 def verdict(

@@ -39,7 +39,7 @@ def probe(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     if kind not in ('linear', 'knn'): raise ValueError(f'a probe of kind {kind!r}: there are linear and knn')
-    linear, near = LogisticRegression(C=.1, max_iter=3000), dict(n_neighbors=5, metric='cosine', weights='distance')
+    linear, near = LogisticRegression(C=.1, max_iter=3000), dict(n_neighbors=min(5, len(x)), metric='cosine', weights='distance')
     one = linear if kind == 'linear' else KNeighborsClassifier(**near)
     many = OneVsRestClassifier(linear) if kind == 'linear' else KNeighborsRegressor(**near)
     model = make_pipeline(StandardScaler(), one if y.ndim == 1 else many).fit(x, y)
@@ -73,9 +73,9 @@ def fold_interval(
     values,  # a figure a fold, in [0, 1]; two at least
 ) -> tuple[float, float]:
     "Returns the 95 % confidence interval of the mean over folds (Student), within [0, 1]."
-    from scipy.stats import t
-    half = t.ppf(.975, len(values) - 1) * np.std(values, ddof=1) / len(values)**.5
-    return float(max(0, np.mean(values) - half)), float(min(1, np.mean(values) + half))
+    from scipy.stats import sem, t
+    low, high = t.interval(.95, len(values) - 1, np.mean(values), sem(values))
+    return float(max(0, low)), float(min(1, high))
 
 # %% ../nbs/13_evaluate.ipynb #764f46f4
 def embed_dataset(
@@ -100,7 +100,8 @@ def predict(
     batch_size: int = 16,  # clips at once
 ) -> np.ndarray:
     "Returns (clips, classes): the model's own probabilities."
-    batches = stream.clips([data[i] for i in range(len(data))], batch_size=batch_size)  # a long one comes alone: the others need not be padded to it
+    parts = ([data[i] for i in range(start, min(start + 1024, len(data)))] for start in range(0, len(data), 1024))  # as in `embed_dataset`
+    batches = (b for clips in parts for b in stream.clips(clips, batch_size=batch_size))  # a long one comes alone: the others need not be padded to it
     batches = (audio.pad_batch(b if isinstance(b, list) else [b]) for b in batches)
     with model.evaluating():
         return torch.cat([model(x.to(model.device), n.to(model.device)).softmax(-1).cpu() for x, n in batches]).numpy()
@@ -127,7 +128,7 @@ def mean_average_precision(
 ) -> float:
     "Returns the mean over the classes that occur."
     from sklearn.metrics import average_precision_score
-    return float(np.mean([average_precision_score(y[:, k], score[:, k]) for k in np.flatnonzero(y.any(0))]))
+    return float(average_precision_score(y[:, occurs := y.any(0)], score[:, occurs]))
 
 @patch
 def per_fold(self: Result) -> dict[str, float]:
@@ -273,9 +274,9 @@ def evaluate(
     "Measures a model under a dataset's own protocol, and prints what it finds. Raises ValueError, AudioError."
     if protocol not in PROTOCOLS: raise ValueError(f'protocol {protocol!r}: there are {", ".join(PROTOCOLS)}')
     data, cfg = open_dataset(dataset, root), TrainConfig(steps=steps, batch_size=batch_size, lr=lr, seconds=seconds, seed=seed)
-    name, runs = model if isinstance(model, str) else 'model', Path(output).with_suffix('.runs') if output else None
+    name, runs = 'model' if isinstance(model, HEAR) else str(model), Path(output).with_suffix('.runs') if output else None
     if output: destination(output)
-    model = HEAR.from_pretrained(model) if isinstance(model, str) else model
+    model = model if isinstance(model, HEAR) else HEAR.from_pretrained(model)
     methods, results = _methods(model, name, alone, seed), []
     for column in [task] if task else list(data.tasks) or ['label']:
         found = [measure(data, column, m, title, protocol, folds, cfg, runs and runs / column / ('model' if m is model else 'untrained'))

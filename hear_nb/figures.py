@@ -8,7 +8,7 @@ __all__ = ['OKABE_ITO', 'MARKERS', 'STYLE', 'styled', 'mel_row', 'row_hz', 'spec
 
 # %% ../nbs/14_figures.ipynb #4478bf08
 import sys, time, warnings
-from functools import cache, wraps
+from functools import cache
 from io import BytesIO
 from itertools import cycle
 from os import PathLike
@@ -30,15 +30,7 @@ STYLE = {'figure.facecolor': 'w', 'axes.facecolor': 'w', 'text.color': 'k', 'axe
          'axes.labelsize': 9, 'xtick.labelsize': 8, 'ytick.labelsize': 8, 'legend.fontsize': 8, 'legend.facecolor': 'w'}
 
 # %% ../nbs/14_figures.ipynb #bf2502cb
-def styled(draw):
-    "Returns a function that draws as `draw` does, in `STYLE`, and leaves the user's style as it was."
-    @wraps(draw)
-    def drawn(*args, **kwargs):
-        before = {name: plt.rcParams[name] for name in STYLE}
-        plt.rcParams.update(STYLE)
-        try: return draw(*args, **kwargs)
-        finally: plt.rcParams.update(before)
-    return drawn
+styled = plt.rc_context(STYLE)  # a decorator: what is drawn is drawn in STYLE, and the user's style stays as it was
 
 # %% ../nbs/14_figures.ipynb #30972741
 def _axes(

@@ -58,7 +58,7 @@ def _frames(
     with model.model.evaluating():
         for part in audio.split(model.batch_size):
             spectra = model.model.frontend(part)
-            frames.append(model.model.acoustic(spectra.log_mel, spectra.lengths).float())
+            frames.append(model.model.acoustic(spectra.log_mel.to(model.model.dtype), spectra.lengths).float())
     return torch.cat(frames)
 
 # %% ../nbs/22_hear21.ipynb #ce6fc87a

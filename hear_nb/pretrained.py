@@ -224,10 +224,11 @@ def generate_model_card(self: Pretrained,
 @contextmanager
 def evaluating(self: Pretrained):
     "Turns dropout off for a while, whatever mode the model is in."
-    training = self.training
+    modes = [(m, m.training) for m in self.modules()]  # a part may be frozen while the rest is trained
     self.eval()
     try: yield
-    finally: self.train(training)
+    finally:
+        for m, training in modes: m.training = training
 
 @patch(as_prop=True)
 def device(self: Pretrained) -> torch.device: return next(self.parameters()).device
@@ -238,7 +239,9 @@ def _unpickled(
 ):
     "Returns what the file holds, tensors and plain values only. Raises ValueError if it holds anything else."
     try: return torch.load(path, map_location='cpu', weights_only=True)
-    except OSError: raise  # no such file, not readable: the message says so
+    except OSError as error:
+        if error.filename: raise  # no such file, not readable: the message says so
+        raise ValueError(f'{path} cannot be read as a checkpoint: truncated or damaged ({error})') from error
     except pickle.UnpicklingError as error:
         what = re.search(r'(?:GLOBAL|Unsupported global:?|Unsupported class) ([\w.]+)', str(error))
         raise ValueError(f'{path} is refused: not only tensors{f" but {what[1]}" if what else ""}, '
@@ -251,13 +254,16 @@ def read_tensors(
 ) -> dict[str, Tensor]:
     "Returns the tensors by name, without what wrappers put before it; raises ValueError if there is no dict of tensors."
     if not isinstance(source, Mapping):
+        if not isinstance(source, (str, os.PathLike)): raise ValueError(f'expected a path or a state dict, got {type(source).__name__}')
         path = Path(source)
-        if path.suffix == '.safetensors':
+        with open(path, 'rb') as f: begins = f.read(9)
+        if path.suffix.lower() == '.safetensors' or begins[8:] == b'{':  # whatever it is called
             try: source = load_file(path)
             except SafetensorError as error: raise ValueError(f'{path} cannot be read as a checkpoint: {error}') from error
-        else: source = _unpickled(path)
+        elif begins[:2] == b'PK' or begins[:1] == b'\x80': source = _unpickled(path)
+        else: raise ValueError(f'{path} cannot be read as a checkpoint: it begins neither like PyTorch\'s files nor like safetensors')
         if not isinstance(source, Mapping): raise ValueError(f'{path} holds a {type(source).__name__}, no state dict')
-    for key in ('state_dict', 'model'):  # beside an optimizer's, say
+    for key in ('state_dict', 'model_state_dict', 'model'):  # beside an optimizer's, say
         if isinstance(source.get(key), Mapping): source = source[key]
     tensors = {re.sub(r'^((module|_orig_mod)\.)+', '', str(name)): t for name, t in source.items() if isinstance(t, Tensor)}
     if not tensors: raise ValueError(f'no tensors, only {", ".join(map(str, source)) or "nothing"}')

@@ -132,7 +132,7 @@ def load_hear(
             _, positions, width = _shape(state, 'task.positions', 3, WHOLE)
             ffn, _ = _shape(state, 'task.layer.linear1.weight', 2, WHOLE)
             classes, hidden = _shape(state, 'head.out.weight', 2, WHOLE)
-            if width % task_heads: raise ValueError(f'task_heads: {task_heads} heads do not divide the width {width}')
+            if task_heads < 1 or width % task_heads: raise ValueError(f'task_heads: {task_heads} heads do not divide the width {width}')
             task = TaskConfig(width, ffn, task_heads, positions, positions // 6, hidden, classes)
         else: task = TaskConfig(acoustic.width, acoustic.ffn, acoustic.heads, hidden=acoustic.width)
         return _fill(HEAR(HearConfig(acoustic, task)), state, WHOLE, () if whole else behind)

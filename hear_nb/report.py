@@ -6,7 +6,7 @@
 __all__ = ['CSS', 'BLOCKS', 'PAGE', 'SOUND_ROOM', 'Report']
 
 # %% ../nbs/15_report.ipynb #c6bfdcfe
-import base64, os, re
+import base64, re
 from io import BytesIO
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from . import audio
 from .config import SAMPLE_RATE
+from .pretrained import replacing
 
 # %% ../nbs/15_report.ipynb #e857ff56
 CSS = '''
@@ -204,10 +205,5 @@ def write(self: Report,
           path,  # of the HTML file; its folder must exist
          ) -> Path:
     "Writes the page and returns its path. Raises OSError, and leaves an older page as it was then."
-    path = Path(path)
-    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    try:
-        part.write_text(self.html(), encoding='utf-8')
-        os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
-    return path
+    with replacing(path) as draft: draft.write_text(self.html(), encoding='utf-8')
+    return Path(path)

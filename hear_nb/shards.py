@@ -21,6 +21,7 @@ from . import audio
 from .audio import AudioError
 from .config import HearConfig, SAMPLE_RATE
 from .data import Dataset, open_dataset
+from .pretrained import digest
 
 # %% ../nbs/26_shards.ipynb #f23e7de9
 def _flac(
@@ -126,7 +127,8 @@ def shard(
     data, output, unusable = open_dataset(folder, root), Path(output), []
     data.cache = False
     _described(data)  # if that cannot be packed, nothing is written
-    asked = dict(folder=str(folder), clips=clips, seed=seed, of=len(data), folds=data.folds, separator=data.separator, tasks=data.tasks)
+    asked = dict(folder=str(folder), clips=clips, seed=seed, of=len(data), rows=digest(data.table.astype(str).to_numpy().ravel()),
+                 folds=data.folds, separator=data.separator, tasks=data.tasks)
     _begin(output, asked)
     order = np.random.default_rng(seed).permutation(len(data))
     paths = [output / f'shard-{k:06d}.tar' for k in range(-(-len(data) // clips))]

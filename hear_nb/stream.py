@@ -91,8 +91,10 @@ class Spool:
                  path=None,  # the file to keep them in, or that has them; None: one that vanishes
                 ):
         self.path, self.file = path, tempfile.TemporaryFile() if path is None else open(path, 'a+b')
-        for x in blocks: self.file.write(x.astype(np.float32).tobytes())
-        self.file.flush()
+        try:
+            for x in blocks: self.file.write(x.astype(np.float32).tobytes())
+            self.file.flush()
+        except BaseException: self.remove(); raise  # what it was made of cannot be read to its end
         self.samples = self.file.tell() // 4
 
     def __reduce__(self): return Spool, ((), self.path)  # another process opens the same file

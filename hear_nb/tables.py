@@ -49,7 +49,10 @@ def to_hub_dataset(
 ):
     "Returns a `datasets.Dataset` with the table's columns and the recordings in `audio`, ready for `push_to_hub`."
     import datasets
-    table = data.table.assign(audio=[str(f) for f in data.files])
+    from hear_nb.shards import _flac
+    whole = type(data).read is Dataset.read and not {'start', 'end'} & {*data.table}  # else a clip is not what its file is
+    audio = [str(f) for f in data.files] if whole else [dict(bytes=_flac(data[i]), path=None) for i in range(len(data))]
+    table = data.table.assign(audio=audio)
     if embedding is not None:
         if len(embedding.clip) != len(table): raise ValueError(f'{len(embedding.clip)} vectors for {len(table)} clips')
         table = table.assign(hear=list(embedding.clip))

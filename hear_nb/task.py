@@ -66,12 +66,13 @@ def pool(
 ) -> Tensor:
     "Returns (batch, 3 width): mean, maximum and standard deviation (n - 1) over each clip's valid frames. Raises ValueError."
     check_frames(x, None, lengths)
+    kind, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))  # 1e-8 is 0 in half precision
     mask = length_mask(lengths, x.shape[1])[..., None]
     n = lengths[:, None].to(x.dtype)
     mean = (x * mask).sum(1) / n
     top = x.masked_fill(~mask, -torch.inf).amax(1)
     var = ((x - mean[:, None]) * mask).square().sum(1) / (n - 1).clamp(min=1)
-    return torch.cat([mean, top, (var + 1e-8).sqrt()], -1)
+    return torch.cat([mean, top, (var + 1e-8).sqrt()], -1).to(kind)
 
 # %% ../nbs/07_task.ipynb #e603ca1b
 class Head(nn.Module):

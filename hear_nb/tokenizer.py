@@ -48,7 +48,7 @@ def encode(self: AcousticTokenizer,
     with self.evaluating():
         for waveform, lengths in audio.batches(x, sample_rate, batch_size):
             spectra = self.frontend(waveform.to(self.device), lengths.to(self.device), both=False)
-            best = self(spectra.log_mel, spectra.lengths).argmax(-1).cpu().numpy()
+            best = self(spectra.log_mel.to(self.codes.weight.dtype), spectra.lengths).argmax(-1).cpu().numpy()
             tokens += [t[:n] for t, n in zip(best, (spectra.lengths // STACK).tolist())]
     return tokens
 

@@ -8,7 +8,7 @@ __all__ = ['TrainConfig', 'schedule', 'Checkpoints', 'origin', 'resume', 'Histor
 
 # %% ../nbs/11_training.ipynb #702e76ac
 import csv, ctypes, json, math, os, shutil, signal, threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class TrainConfig:
         if self.steps < 1 or self.save_every < 1: raise ValueError(f'{self.steps} steps, saved every {self.save_every}: at least one is needed')
         if self.batch_size < 1 or self.accumulate < 1: raise ValueError(f'a batch of {self.batch_size} clips in {self.accumulate} parts: at least one')
         if not (self.lr > 0 and self.seconds > 0): raise ValueError(f'lr {self.lr} and seconds {self.seconds} must be positive')
+        if not (0 <= self.warmup <= 1 and self.clip > 0): raise ValueError(f'warmup {self.warmup} must be a part of 1, and clip {self.clip} positive')
         if self.precision not in ('no', 'bf16', 'fp16'): raise ValueError(f'precision {self.precision!r}: expected no, bf16 or fp16')
         if self.batch_size % self.accumulate: raise ValueError(f'a batch of {self.batch_size} in {self.accumulate} equal parts')
 
@@ -218,7 +219,8 @@ def fit(
     history = History(output, step) if (main := accelerator.is_main_process) else None
     if main and hasattr(live, 'watch'): live.watch(accelerator.unwrap_model(stage))
     quiet = {} if main else dict(disable=True)  # one bar, that of the first process
-    with interruptible() as stop, tqdm(total=cfg.steps, initial=step, desc=name, mininterval=1, dynamic_ncols=True, **quiet) as bar:
+    board = closing(history.board) if history and history.board else nullcontext()  # its thread ends with the run
+    with board, interruptible() as stop, tqdm(total=cfg.steps, initial=step, desc=name, mininterval=1, dynamic_ncols=True, **quiet) as bar:
         stage.train(); rows = []
         for batch in loader:
             rows.append(update(accelerator, stage, optimizer, rate, batch, cfg))
@@ -230,7 +232,6 @@ def fit(
             if step % cfg.save_every == 0 or step == cfg.steps or stopped: checkpoints.save(accelerator, step)
             if stopped and step < cfg.steps: raise Interrupted(f'stopped and saved at step {step} of {cfg.steps}; called again with {output}, it goes on')
     accelerator.free_memory()
-    if main: history.board.close()
     return history.table() if main else None
 
 # %% ../nbs/11_training.ipynb #01453b1a

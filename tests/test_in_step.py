@@ -52,7 +52,6 @@ def test_clean_changes_nothing(tree):
     assert changed(before, read(tree/'nbs', '*.ipynb')) == [], 'run nbdev-clean'
 
 
-@pytest.mark.skipif(not (root/'nbs/index.ipynb').exists(), reason='no nbs/index.ipynb yet')
 def test_readme(tmp_path):
     command = 'nbconvert --to markdown nbs/index.ipynb --output README --output-dir'
     subprocess.run([sys.executable, '-m', *command.split(), tmp_path], cwd=root, check=True, capture_output=True)

@@ -266,7 +266,7 @@ def _colours(self: Explorer):
     names = values.fillna('').astype(str).replace('', '(none)')
     common = names.value_counts().index[:20]
     kept = names.where(names.isin(common), 'other')
-    key = lambda name: (name in ('(none)', 'other'), float(name) if name.isdigit() else 0., name)
+    key = lambda name: (name in ('(none)', 'other'), float(name) if name.isdecimal() else 0., name)
     return pd.Series(pd.Categorical(kept, categories=sorted(set(kept), key=key)))
 
 # %% ../../nbs/31_viz_embeddings.ipynb #ad4f5bd8
@@ -555,6 +555,7 @@ def _received(self: Explorer, name: str, content: bytes):
 @patch
 def _place(self: Explorer, name, content):
     "Keeps a file, embeds it, and places it on the maps."
+    if type(self.data).read is not Dataset.read: return self._say('the clips of this map are not files: none can be added')
     self.uploads.mkdir(parents=True, exist_ok=True)
     safe = re.sub(r'[/\\:]', '_', name) if os.name != 'nt' else re.sub(r'[^\w.\- ]', '_', name)
     path = next(p for n in range(10**6) if not (p := self.uploads / (f'{n}-{safe}' if n else safe)).exists())
@@ -572,7 +573,7 @@ def add(self: Explorer,
         embedded,  # its Embedding for each map
        ):
     "Places a recording on the maps as they are, and plays it."
-    row = {c: '' for c in self.table} | dict(file=str(Path(path).resolve()))
+    row = {c: None if c in ('start', 'end') else '' for c in self.table} | dict(file=str(Path(path).resolve()))
     clip, first = len(self.data), len(self.points)
     self.data.table = pd.concat([self.table, pd.DataFrame([row])], ignore_index=True)
     frames = range(0, len(embedded[0].frames[0]), 10) if 'time' in self.points else [None]

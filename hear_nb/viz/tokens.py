@@ -9,6 +9,7 @@ __all__ = ['AROUND', 'timeline', 'level', 'audible', 'decoded', 'hear', 'Guesses
 
 # %% ../../nbs/33_viz_tokens.ipynb #eb267c1e
 from dataclasses import dataclass
+from functools import cached_property
 
 import ipywidgets as widgets, matplotlib.pyplot as plt, numpy as np
 import torch
@@ -148,7 +149,7 @@ class Encoded:
     sure: list[np.ndarray]    # (frames,) the tokens' probabilities
     codes: int                # size of the vocabulary
 
-    @property
+    @cached_property
     def counts(self) -> np.ndarray: return np.bincount(np.concatenate(self.tokens), minlength=self.codes)
 
     def top(self, n: int) -> np.ndarray:
