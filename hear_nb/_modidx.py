@@ -52,6 +52,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'hear_nb.bench.filled': ('bench.html#filled', 'hear_nb/bench.py'),
                                'hear_nb.bench.form': ('bench.html#form', 'hear_nb/bench.py'),
                                'hear_nb.bench.interleaved': ('bench.html#interleaved', 'hear_nb/bench.py'),
+                               'hear_nb.bench.jobs': ('bench.html#jobs', 'hear_nb/bench.py'),
                                'hear_nb.bench.macs': ('bench.html#macs', 'hear_nb/bench.py'),
                                'hear_nb.bench.matrix_call': ('bench.html#matrix_call', 'hear_nb/bench.py'),
                                'hear_nb.bench.matrix_rate': ('bench.html#matrix_rate', 'hear_nb/bench.py'),

@@ -5,12 +5,14 @@
 # %% auto #0
 __all__ = ['SIDE', 'NO_VIT', 'interleaved', 'clock_of', 'ratio', 'matrix_call', 'matrix_rate', 'threads', 'vit_call', 'filled',
            'form', 'plain', 'profile', 'steps', 'macs', 'compare', 'RandomTeacher', 'training_calls',
-           'compare_training', 'peak_memory', 'speed', 'speeds', 'bench']
+           'compare_training', 'peak_memory', 'speed', 'speeds', 'jobs', 'bench']
 
 # %% ../nbs/21_bench.ipynb #d0f82e8f
-import json, platform, time
+import json, os, platform, time
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pandas as pd
@@ -20,6 +22,7 @@ from torch import nn
 from . import layers
 from .config import HearConfig, SAMPLE_RATE, model_frames
 from .model import HEAR, count
+from .pretrained import destination, replacing
 from .teachers import Teacher
 from .training import keep_memory
 
@@ -264,28 +267,42 @@ def speeds(
                          for n in n_threads for s in seconds for b in batches])
 
 # %% ../nbs/21_bench.ipynb #745286db
+def jobs(
+    sizes: list[str], seconds: list[float], batches: list[int], threads: list[int], repeats: int, training: bool,  # as for `bench`
+) -> dict:
+    "Returns title -> function that measures a table."
+    cores = torch.multiprocessing.cpu_count()
+    threads = list(dict.fromkeys(n or cores for n in threads))
+    found = {f'{size}, 10 s, {n} of {cores} threads': partial(compare, size, repeats=repeats, n_threads=n) for size in sizes for n in threads}
+    found |= {f'{size} with packed weights': partial(speeds, size, seconds, batches, threads, repeats) for size in sizes}
+    return found | {f'training steps of {sizes[0]}, 8 clips of 6 s, {n} of {cores} threads': partial(compare_training, sizes[0], min(repeats, 3), n)
+                    for n in threads if training}
+
+# %% ../nbs/21_bench.ipynb #4722a631
 def bench(
-    output: str = 'bench.json',               # where the figures go
+    output: str = 'bench.json',               # where the figures go; an unfinished measurement beside it, in .part, is gone on with
     sizes: list[str] = ('base', 'tiny'),      # of HEAR
     seconds: list[float] = (1., 10., 30., 60.),  # lengths of clips
     batches: list[int] = (1, 16),             # clips at once
     threads: list[int] = (1, 0),              # 0: all cores
     repeats: int = 5,                         # rounds of a comparison
     quick: bool = False,                      # the first size, 10 s, one clip, one thread, no training: half a minute
+    seed: int = 0,                            # of the weights and the sounds
 ):
     "Measures HEAR's speed, side by side with a ViT-B/16 and with the plain form, as a table and as JSON."
+    from tqdm.auto import tqdm
     if quick: sizes, seconds, batches, threads, repeats = sizes[:1], [10.], [1], threads[:1], min(repeats, 3)
-    cores, found = torch.multiprocessing.cpu_count(), {}
-    threads = list(dict.fromkeys(n or cores for n in threads))
-    def show(title, table):
-        found[title] = table
-        print(f'{title}:', table.astype(object).to_string(na_rep='-', float_format='{:.3f}'.format), '', sep='\n', flush=True)
-    for size, n in [(size, n) for size in sizes for n in threads]:
-        show(f'{size}, 10 s, {n} of {cores} threads', compare(size, repeats=repeats, n_threads=n))
-    for size in sizes: show(f'{size} with packed weights', speeds(size, seconds, batches, threads, repeats))
-    for n in [] if quick else threads:
-        show(f'training steps of {sizes[0]}, 8 clips of 6 s, {n} of {cores} threads', compare_training(sizes[0], min(repeats, 3), n))
+    part = Path(f'{destination(output)}.part')
+    settings: dict[str, Any] = dict(sizes=[*sizes], seconds=[*seconds], batches=[*batches], threads=[*threads], repeats=repeats)
+    asked = dict(platform=platform.platform(), cores=torch.multiprocessing.cpu_count(), torch=torch.__version__, quick=quick, seed=seed, **settings)
+    begun = json.loads(part.read_text()) if part.exists() else {}
+    found = dict(machine=asked, tables=begun['tables'] if begun.get('machine') == asked else {})
+    for title, measure in tqdm(jobs(**settings, training=not quick).items(), desc='measuring', unit=' tables'):
+        torch.manual_seed(seed)
+        if title not in found['tables']: found['tables'][title] = json.loads(measure().to_json(orient='split'))
+        with replacing(part) as draft: draft.write_text(json.dumps(found, indent=1))
+        table = pd.DataFrame(**found['tables'][title]).astype(object)
+        tqdm.write(f'{title}:\n' + table.to_string(na_rep='-', float_format='{:.3f}'.format) + '\n')
     if vit_call() is None: print(NO_VIT)
-    machine = dict(platform=platform.platform(), cores=cores, torch=torch.__version__)
-    Path(output).write_text(json.dumps(dict(machine=machine, tables={k: json.loads(t.to_json(orient='split')) for k, t in found.items()}), indent=1))
+    os.replace(part, output)
     print(f'the figures are in {output}')
