@@ -74,8 +74,8 @@ def fold_interval(
 ) -> tuple[float, float]:
     "Returns the 95 % confidence interval of the mean over folds (Student), within [0, 1]."
     from scipy.stats import sem, t
-    low, high = t.interval(.95, len(values) - 1, np.mean(values), sem(values))
-    return float(max(0, low)), float(min(1, high))
+    half = t.ppf(.975, len(values) - 1) * sem(values)  # `t.interval` is NaN where all folds are alike
+    return float(max(0, np.mean(values) - half)), float(min(1, np.mean(values) + half))
 
 # %% ../nbs/13_evaluate.ipynb #764f46f4
 def embed_dataset(
