@@ -41,9 +41,10 @@ def _truncated(
         page = tail[tail.rfind(b'OggS'):] if b'OggS' in tail else b''  # its header has 27 bytes, the last of them the number of segments
         return len(page) < 27 or not page[5] & 4 or len(page) < 27 + page[26] + sum(page[27: 27 + page[26]])
     if file.format == 'MP3' and not re.search(b'Xing|Info', head): return False  # no count in its header: libsndfile has guessed
-    # a file written to a pipe declares 0 or about 4 GB, because its length was not known: that is no truncation
-    sizes = re.findall(r'(?:data|SSND|riff|Riff size|Data Size|BODY) *: (\d+) \(should be (\d+)\)', file.extra_info)
-    short = any(int(real) < int(said) and not 2**31 - 2**16 <= int(said) <= 2**32 for said, real in sizes)
+    # a file written to a pipe declares 0 or about 4 GB, because its length was not known: that is no truncation. Nor is a last byte of
+    # the whole that only pads
+    sizes = re.findall(r'(data|SSND|riff|Riff size|Data Size|BODY) *: (\d+) \(should be (\d+)\)', file.extra_info)
+    short = any(int(real) + (part[0] in 'rR') < int(said) and not 2**31 - 2**16 <= int(said) <= 2**32 for part, said, real in sizes)
     return read < file.frames or short or 'to be truncated' in file.extra_info
 
 # %% ../nbs/01_audio.ipynb #d7e86694
@@ -75,12 +76,12 @@ def opened(
 LOUDEST = 1e15  # louder samples are cut to this, or their power would not fit into float32
 
 def _finite(
-    x: np.ndarray,  # samples of any shape, floats
+    x: np.ndarray,  # samples of any shape, floats; they are changed in place
     name: str,      # what to call them in an error
 ) -> np.ndarray:
     "Returns the samples, none louder than `LOUDEST`. Raises AudioError."
     if not (good := np.isfinite(x)).all(): raise AudioError(f'{name}: {(~good).sum()} samples are NaN or infinite')
-    return x.clip(-LOUDEST, LOUDEST)
+    return np.clip(x, -LOUDEST, LOUDEST, out=x)
 
 # %% ../nbs/01_audio.ipynb #762e2546
 def _as_channels(

@@ -296,7 +296,8 @@ def bench(
     settings: dict[str, Any] = dict(sizes=[*sizes], seconds=[*seconds], batches=[*batches], threads=[*threads], repeats=repeats)
     asked = dict(platform=platform.platform(), cores=torch.multiprocessing.cpu_count(), torch=torch.__version__, quick=quick, seed=seed, **settings)
     begun = json.loads(part.read_text()) if part.exists() else {}
-    found = dict(machine=asked, tables=begun['tables'] if begun.get('machine') == asked else {})
+    if begun and begun['machine'] != asked: raise ValueError(f'{part} is an unfinished measurement with other settings: repeat that, or delete it')
+    found = begun or dict(machine=asked, tables={})
     for title, measure in tqdm(jobs(**settings, training=not quick).items(), desc='measuring', unit=' tables'):
         torch.manual_seed(seed)
         if title not in found['tables']: found['tables'][title] = json.loads(measure().to_json(orient='split'))

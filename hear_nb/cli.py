@@ -184,16 +184,16 @@ def tokenize(
     Unusable files are named and left out; returns 1 if there were any."""
     from tqdm.auto import tqdm
     from hear_nb.audio import AudioError
-    from hear_nb.files import find_clips, whole
+    from hear_nb.files import find_clips, named, whole
     from hear_nb.tokenizer import AcousticTokenizer
     tokenizer, part = AcousticTokenizer.from_pretrained(model), Path(f'{destination(output)}.part')
     clips, rejected = find_clips(paths)
     problems = [f'{r.file}: {r.reason}' for r in rejected]
-    done = begun(part, digest([*tokenizer.parameters(), *(c.name for c in clips)]))
+    done = begun(part, digest([*tokenizer.parameters(), named(clips)]))
     with open(part, 'a') as lines:
         for clip in tqdm([c for c in clips if c.name not in done], desc='tokenizing'):
             try: print(json.dumps(dict(file=clip.name, tokens=tokenizer.encode(whole(clip))[0].tolist())), file=lines, flush=True)
-            except AudioError as e: problems.append(str(e))
+            except (AudioError, OSError) as e: problems.append(str(e) if clip.name in str(e) else f'{clip.name}: {e}')
     for problem in problems: print(f'left out: {problem}', file=sys.stderr)
     kept = part.read_text().splitlines(keepends=True)[1:]
     if not kept: part.unlink(); raise AudioError('no usable audio')

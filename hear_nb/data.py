@@ -47,13 +47,13 @@ def piece(
     "Returns a part of a file, (samples,) at 16 kHz. Raises AudioError."
     if start is None and end is None: return audio.load(path)
     if any(t is not None and not 0 <= t < 1e9 for t in (start, end)): raise audio.AudioError(f'{path}: there is nothing from {start} to {end} s')
-    x = _whole(str(path), os.stat(path).st_mtime_ns if os.path.exists(path) else 0)
+    x = _whole(str(path), *((s := os.stat(path)).st_mtime_ns, s.st_size, s.st_ino) if os.path.exists(path) else ())
     part = x[round((start or 0) * SAMPLE_RATE): None if end is None else round(end * SAMPLE_RATE)]
     if len(part) < WINDOW: raise audio.AudioError(f'{path}: no 25 ms between {start} and {end} s, it lasts {len(x) / SAMPLE_RATE:.2f} s')
     return part.clone()  # or the whole file would stay in memory with it
 
 @lru_cache(1)  # the pieces of a file mostly come one after the other
-def _whole(path: str, changed: int) -> Tensor: return audio.load(path)
+def _whole(path: str, *version: int) -> Tensor: return audio.load(path)
 
 @patch
 def read(self: Dataset, i: int) -> Tensor:
@@ -152,7 +152,8 @@ def _drawn(self: Dataset, column: str, fraction: float, seed: int) -> np.ndarray
         known = known[(often := (classes.map(classes.value_counts()) > 1).to_numpy())]
         classes = classes[often]
     if len(known) < 2: raise ValueError(f'column {column!r}: no class has the two clips that it takes to hold one out')
-    least = 1 if classes is None else classes.nunique()  # each class is in both parts
+    if not 0 < fraction < 1: raise ValueError(f'a part of {fraction} held out: expected more than 0 and less than 1')
+    least = 1 if classes is None else classes.nunique()  # as many clips in each part as there are classes
     count = min(len(known) - least, max(math.ceil(fraction * len(known)), least))
     return np.isin(np.arange(len(self)), train_test_split(known, test_size=count, random_state=seed, stratify=classes)[1])
 

@@ -96,7 +96,7 @@ def resuming(
     with requests.get(url, stream=True, timeout=30, headers=headers, hooks=dict(response=same_or_safe)) as r:
         whole = r.status_code == 416 and r.headers.get('Content-Range', '').endswith(f'/{have}')  # nothing was left to send
         if not whole:
-            if r.status_code == 416: part.unlink()  # longer than the file: it is of another
+            if r.status_code == 416: part.unlink(missing_ok=True)  # longer than the file: it is of another
             r.raise_for_status()
             if r.status_code != 206: have = 0  # this server sends everything again
             size = have + int(r.headers.get('Content-Length', 0))

@@ -128,7 +128,7 @@ def mean_average_precision(
 ) -> float:
     "Returns the mean over the classes that occur."
     from sklearn.metrics import average_precision_score
-    return float(average_precision_score(y[:, occurs := y.any(0)], score[:, occurs]))
+    return float(average_precision_score(y[:, occurs], score[:, occurs])) if (occurs := y.any(0)).any() else np.nan
 
 @patch
 def per_fold(self: Result) -> dict[str, float]:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['UNREADABLE', 'DTYPES', 'Clip', 'Rejected', 'find_clips', 'read_clip', 'whole', 'Chunks', 'embed_chunk', 'write_part',
-           'embed']
+           'named', 'embed']
 
 # %% ../nbs/20_files.ipynb #6fad1c52
 import json, math, os, shutil, tarfile, tempfile
@@ -58,7 +58,7 @@ def _shard(
     try:
         with tarfile.open(path, 'r:') as tar:
             for m in tar:
-                if m.isfile() and is_sound(m.name): clips.append(Clip(str(path), m.name, m.offset_data, m.size))
+                if m.isfile() and is_sound(m.name) and not Path(m.name).name.startswith('.'): clips.append(Clip(str(path), m.name, m.offset_data, m.size))
         with open(path, 'rb') as f:
             f.seek(-512, os.SEEK_END)
             if any(f.read()): raise tarfile.ReadError('truncated, it has no end mark')  # of which tarfile says nothing
@@ -71,10 +71,20 @@ def _listed(
 ) -> list[Clip]:
     "Returns the clips of a CSV: files, pieces of them, or, in the table of a folder of shards, members of those. Raises ValueError."
     table = read_table(path)
-    if 'shard' in table: return [Clip(str(path.parent / r['shard']), r['file'], int(r['offset']), int(r['size'])) for r in table.to_dict('records')]
+    if {'shard', 'offset', 'size'} <= {*table}:
+        return [Clip(str(path.parent / r['shard']), r['file'], int(r['offset']), int(r['size'])) for r in table.to_dict('records')]
     rows = table.reindex(columns=['file', 'start', 'end']).astype(object)
     rows = rows.where(rows.notna(), None).itertuples(index=False)
     return [_file(path.parent / f)._replace(start=start, end=end) for f, start, end in rows]
+
+# %% ../nbs/20_files.ipynb #72b1afb9
+def _expanded(path) -> list[Path]:
+    "Returns the files that a path stands for: itself, those below a folder, or those of 'shard-{000..499}.tar'. Raises AudioError, OSError."
+    from braceexpand import UnbalancedBracesError, braceexpand
+    if Path(path).is_dir(): return sounds_in(path, (*UNREADABLE, '.tar'))
+    if Path(path).exists(): return [Path(path)]
+    try: return [Path(p) for p in braceexpand(str(path), escape=False)]
+    except UnbalancedBracesError: return [Path(path)]
 
 # %% ../nbs/20_files.ipynb #6cea60c4
 UNREADABLE = ('.m4a', '.mp4', '.aac', '.wma', '.amr', '.webm')  # sounds, but not for libsndfile: rejected, and not passed over
@@ -83,15 +93,14 @@ def find_clips(
     paths: list,  # files, folders, CSVs with a column `file`, shards (.tar, also 'shard-{000..499}.tar')
 ) -> tuple[list[Clip], list[Rejected]]:
     "Returns all recordings, in order, and what is no recording and holds none. What is named twice is there twice."
-    from braceexpand import braceexpand
     clips, rejected = [], []
-    paths = [Path(p) for path in paths for p in ([path] if Path(path).exists() or '{' not in str(path) else braceexpand(str(path)))]
     for path in paths:
         try:
-            for one in sounds_in(path, (*UNREADABLE, '.tar')) if path.is_dir() else [path]:
+            for one in _expanded(path):
                 if one.suffix.lower() == '.tar': found, wrong = _shard(one)
                 else: found, wrong = _listed(one) if one.suffix.lower() == '.csv' else [_file(one)], []
-                clips += found; rejected += wrong
+                if not Path(path).is_dir() or found: rejected += wrong  # a folder may hold archives of other things
+                clips += found
         except (ValueError, OSError) as e: rejected.append(Rejected(str(path), str(e)))
     written = lambda clip: clip.name.encode(errors='backslashreplace').decode()
     rejected += [Rejected(written(c), 'its name is no text (not UTF-8); rename it') for c in clips if written(c) != c.name]
@@ -181,6 +190,14 @@ def write_part(
     if frames: table['frames'], types['frames'] = [list(f) for _, f in rows], pa.list_(pa.list_(pa.float32()))
     with replacing(path) as draft: pq.write_table(pa.table(table, pa.schema(types.items())), draft)
 
+# %% ../nbs/20_files.ipynb #0d40d7fe
+def named(
+    clips: list[Clip],
+) -> str:
+    "Returns a checksum of which clips these are, and of when their files were changed."
+    changed = {f: os.stat(f).st_mtime_ns if os.path.exists(f) else 0 for f in {c.file for c in clips}}
+    return digest(f'{c.name} {c.size} {changed[c.file]}' for c in clips)
+
 # %% ../nbs/20_files.ipynb #d7a3f5bb
 def _fingerprint(
     model: HEAR,
@@ -188,8 +205,7 @@ def _fingerprint(
     **settings,  # what else the parts depend on
 ) -> dict:
     "Returns what must be the same for a run to go on."
-    changed = {f: os.stat(f).st_mtime_ns if os.path.exists(f) else 0 for f in {c.file for c in clips}}
-    return dict(settings, model=digest(model.state_dict().values()), clips=len(clips), names=digest(f'{c.name} {c.size} {changed[c.file]}' for c in clips))
+    return dict(settings, model=digest(model.state_dict().values()), clips=len(clips), names=named(clips))
 
 def _begin(
     folder: Path,  # of the parts

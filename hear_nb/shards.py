@@ -94,11 +94,13 @@ def index(
             for member in tar:
                 at, _, name = member.name.rpartition('/')
                 stem, _, ending = name.partition('.')  # as WebDataset does: what has the same name up to its first dot is one clip
+                if not stem: continue  # hidden: notes of macOS beside each file
                 clip = known.setdefault(key := f'{at}/{stem}', {})
                 if ending in ('json', 'cls') and member.isfile(): clip.update(_known(tar.extractfile(member).read(), f'{url}/{member.name}'))
                 elif ending.lower().rpartition('.')[2] not in SOUNDS: continue
-                elif key in places: raise AudioError(f'{url}: {places[key][0]} and {member.name} would be one clip: names end at the first dot')
-                else: places[key] = member.name, url.rpartition('/')[2], member.offset_data, member.size
+                elif '.' not in ending or key not in places: places[key] = member.name, url.rpartition('/')[2], member.offset_data, member.size
+                elif Path(places[key][0]).name.count('.') > 1:  # else it is another version of that clip
+                    raise AudioError(f'{url}: {places[key][0]} and {member.name} would be one clip: names end at the first dot')
     except AudioError: raise
     except Exception as e: raise AudioError(f'{url}: not a shard ({e})') from e  # every kind of storage has its own errors
     if known and not places: raise AudioError(f'{url}: no clips in it ({", ".join(SOUNDS)})')

@@ -54,7 +54,7 @@ def judged(
     logits: Tensor,  # (hidden, labels, codes) of the hidden frames
     target: Tensor,  # (hidden, labels) what they are
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    "Returns the cross-entropy in nats a label, and `accuracy` and `count`; of clips too short to hide a frame of, 0."
+    "Returns the cross-entropy in nats a label, `accuracy` and `count` (of labels, at least 1); 0 nats if clips were too short to hide a frame of."
     count = torch.tensor(float(max(1, target.numel())), device=target.device)
     loss = F.cross_entropy(logits.float().flatten(0, 1), target.flatten(), reduction='sum') / count
     return loss, dict(accuracy=(logits.argmax(-1) == target).float().sum() / count, count=count)

@@ -52,7 +52,7 @@ def to_hub_dataset(
     from hear_nb.shards import _flac
     whole = type(data).read is Dataset.read and not {'start', 'end'} & {*data.table}  # else a clip is not what its file is
     audio = [str(f) for f in data.files] if whole else [dict(bytes=_flac(data[i]), path=None) for i in range(len(data))]
-    table = data.table.assign(audio=audio)
+    table = (data.table if whole else data.table.drop(columns=['start', 'end'], errors='ignore')).assign(audio=audio)
     if embedding is not None:
         if len(embedding.clip) != len(table): raise ValueError(f'{len(embedding.clip)} vectors for {len(table)} clips')
         table = table.assign(hear=list(embedding.clip))
