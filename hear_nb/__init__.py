@@ -13,11 +13,10 @@ from importlib.metadata import PackageNotFoundError, version
 try: __version__ = version('hear_nb')
 except PackageNotFoundError: __version__ = '0'  # run from a folder that was not installed
 
-_names = dict(HEAR='model', Embedding='model', AcousticTokenizer='tokenizer', HearConfig='config', AudioError='audio',
-              HearStream='stream')
-_modules = ['acoustic', 'audio', 'bench', 'cli', 'config', 'corpus', 'data', 'datasets', 'demo', 'evaluate', 'export', 'figures', 'files',
-            'hear21', 'layers', 'model', 'pretrained', 'published', 'reliability', 'report', 'shards', 'sklearn', 'stages',
-            'stream', 'tables', 'task', 'teachers', 'tokenizer', 'training', 'viz']
+_names = dict(HEAR='model.hear', Embedding='model.hear', AcousticTokenizer='model.tokenizer', HearConfig='config',
+              AudioError='audio.decode', HearStream='model.stream')
+_modules = ['analysis', 'audio', 'cli', 'commands', 'config', 'data', 'evaluation', 'export', 'figures', 'hear21', 'model',
+            'published', 'runs', 'sklearn', 'teachers', 'training', 'viz']
 
 def __getattr__(name: str):
     "Imports a name on first use."

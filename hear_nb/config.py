@@ -5,10 +5,12 @@
 # %% auto #0
 __all__ = ['SAMPLE_RATE', 'N_FFT', 'WINDOW', 'HOP', 'N_MELS', 'N_BINS', 'STACK', 'FRAME_RATE', 'EPS', 'spectrogram_frames',
            'model_frames', 'check_sizes', 'check_overlap', 'EncoderConfig', 'TokenizerConfig', 'TaskConfig',
-           'HearConfig']
+           'HearConfig', 'frame_times']
 
-# %% ../nbs/00_config.ipynb #d2f5b8e1
+# %% ../nbs/00_config.ipynb #5ab0839c
 from dataclasses import dataclass, field
+
+import numpy as np
 
 # %% ../nbs/00_config.ipynb #a6727770
 SAMPLE_RATE = 16_000  # Hz
@@ -128,3 +130,17 @@ class HearConfig:
     def tiny(cls, classes: int = 50):
         return cls(EncoderConfig(width=128, ffn=512, layers=3), TaskConfig(width=128, ffn=256, hidden=128, classes=classes),
                    TokenizerConfig(EncoderConfig(width=64, ffn=256, layers=3), codes=256, teacher_width=128))
+
+# %% ../nbs/00_config.ipynb #f167f7ff
+def frame_times(
+    frames: int,  # number of model frames
+) -> np.ndarray:
+    "Returns the centres of the model frames in seconds."
+    return (np.arange(frames) * STACK + (STACK - 1) / 2) * HOP / SAMPLE_RATE
+
+# %% ../nbs/00_config.ipynb #1d1cbedb
+def _seconds(
+    frame,  # number of a model frame
+):
+    "Returns where it begins."
+    return frame / FRAME_RATE - HOP / SAMPLE_RATE / 2

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hear_nb import stages, training
+from hear_nb import training
+from hear_nb.training.bootstrap import bootstrap_teacher
+from hear_nb.training.stages import finetune, pretrain, train_tokenizer
 from hear_nb.config import EncoderConfig, HearConfig, TaskConfig, TokenizerConfig
-from hear_nb.data import bundled
-from hear_nb.model import HEAR
-from hear_nb.pretrained import replacing
+from hear_nb.data.dataset import bundled
+from hear_nb.model.hear import HEAR
+from hear_nb.runs import replacing
 
 CONFIG = HearConfig(EncoderConfig(32, 64, 2, 1), TaskConfig(32, 64, 2, hidden=32), TokenizerConfig(EncoderConfig(32, 64, 2, 1), 32, 8, 1, 32))
 
@@ -29,13 +31,13 @@ def run(output: Path, steps: int):
     data = data.where(np.arange(len(data)) % 12 == 0)
     cfg = training.TrainConfig(steps=steps, batch_size=4, seconds=.5, save_every=1)
     say('teacher')
-    teacher = stages.bootstrap_teacher(data, CONFIG, output / 'teacher', cfg)
+    teacher = bootstrap_teacher(data, CONFIG, output / 'teacher', cfg)
     say('tokenizer')
-    tokenizer, _ = stages.train_tokenizer(data, CONFIG, teacher, output / 'tokenizer', cfg)
+    tokenizer, _ = train_tokenizer(data, CONFIG, teacher, output / 'tokenizer', cfg)
     say('pretrain')
-    model = stages.pretrain(data, CONFIG, tokenizer, output / 'model', cfg)[0]
+    model = pretrain(data, CONFIG, tokenizer, output / 'model', cfg)[0]
     say('finetune')
-    stages.finetune(data, 'family', model, output / 'tuned', cfg)
+    finetune(data, 'family', model, output / 'tuned', cfg)
     say('embed')
     tuned = HEAR.from_pretrained(output / 'tuned')
     clips = [data[i] for i in range(len(data))] * 4

@@ -16,9 +16,10 @@ import pytest
 import soundfile as sf
 import torch
 
-from hear_nb import datasets
-from hear_nb.data import open_dataset
-from hear_nb.evaluate import RECIPES, measure, recipe
+from hear_nb.data.benchmarks import CARDS, FSDD_SAMPLES, samples_digest
+from hear_nb.data.read import open_dataset
+from hear_nb.commands.evaluate import recipe, RECIPES
+from hear_nb.evaluation.protocol import measure
 
 root = Path(__file__).parents[1]
 shared = (root / '../shared/data').resolve()  # real recordings, where somebody has put them beside the checkout
@@ -43,7 +44,7 @@ def test_fsdd():
     assert len(splits) == 6 and all(test.sum() == 500 for _, _, test in splits)
     assert all(set(data.table.speaker[test]) == {speaker} and speaker not in set(data.table.speaker[train]) for speaker, train, test in splits)
     assert (data.table.split == 'test').sum() == 300  # the authors' own split
-    assert datasets.samples_digest(data) == datasets.FSDD_SAMPLES
+    assert samples_digest(data) == FSDD_SAMPLES
 
 
 @needs_shared
@@ -142,7 +143,7 @@ def server(monkeypatch, tmp_path):
 def offered(monkeypatch, server, name, content, ending):
     "Lets the card of a collection point at the server."
     url = server[0](f'{name}.{ending}', content)
-    monkeypatch.setattr(datasets.CARDS[name], 'archives', {url: 'sha256:' + hashlib.sha256(content).hexdigest()})
+    monkeypatch.setattr(CARDS[name], 'archives', {url: 'sha256:' + hashlib.sha256(content).hexdigest()})
 
 
 @pytest.fixture(scope='module')
@@ -166,8 +167,8 @@ def test_download_is_resumed_checked_and_kept(monkeypatch, server, tmp_path):
 
 def test_changed_download_is_refused(monkeypatch, server, tmp_path):
     offered(monkeypatch, server, 'esc50', packed(esc50, tmp_path / 'esc', 'zip', 'ESC-50-master'), 'zip')
-    url, = datasets.CARDS['esc50'].archives
-    monkeypatch.setattr(datasets.CARDS['esc50'], 'archives', {url: 'sha256:' + '0' * 64})
+    url, = CARDS['esc50'].archives
+    monkeypatch.setattr(CARDS['esc50'], 'archives', {url: 'sha256:' + '0' * 64})
     with pytest.raises(ValueError, match='hash'): open_dataset('esc50')
     assert not (tmp_path / 'cache/esc50').exists()
 
@@ -178,7 +179,7 @@ def test_two_processes_fetch_at_once(monkeypatch, server, tmp_path):
     code = f"""
 import pooch, requests, tqdm.auto
 from hear_nb import datasets
-datasets.CARDS['esc50'].archives = {datasets.CARDS['esc50'].archives}
+datasets.CARDS['esc50'].archives = {CARDS['esc50'].archives}
 print('ready', flush=True)
 input()
 print(len(datasets.esc50()))"""
@@ -202,7 +203,7 @@ def test_archive_that_writes_outside_is_refused(monkeypatch, server, tmp_path):
 
 
 def test_nothing_is_downloaded_at_import(tmp_path):
-    code = f'import os; os.environ["HEAR_NB_DATA"] = {str(tmp_path / "cache")!r}; import socket; socket.socket.connect = None; import hear_nb.datasets'
+    code = f'import os; os.environ["HEAR_NB_DATA"] = {str(tmp_path / "cache")!r}; import socket; socket.socket.connect = None; import hear_nb.data.benchmarks'
     subprocess.run([sys.executable, '-c', code], check=True, cwd=root)
     assert not (tmp_path / 'cache').exists()
 
@@ -230,7 +231,7 @@ def test_recipe(column, monkeypatch, server, tmp_path, tiny, capsys):
 
 def test_runs_of_another_model_are_not_gone_on_with(tmp_path, tiny):
     from hear_nb import HEAR
-    from hear_nb.evaluate import evaluate
+    from hear_nb.commands.evaluate import evaluate
     voxceleb1(tmp_path / 'vox')
     args = dict(protocol='finetune', output=str(tmp_path / 'out.json'), alone=True, steps=1, batch_size=2, seconds=1.)
     evaluate(tiny, tmp_path / 'vox', **args)
@@ -244,7 +245,7 @@ def test_runs_of_another_model_are_not_gone_on_with(tmp_path, tiny):
 def test_several_classes_a_clip(protocol, tmp_path, tiny):
     "AudioSet: the authors' lists, clips that are missing, mean average precision, from the folder and from shards of it."
     from hear_nb import HEAR
-    from hear_nb.shards import shard
+    from hear_nb.commands.shard import shard
     head = '# Segments csv\n# num_ytids=8\n# YTID, start_seconds, end_seconds, positive_labels\n'
     for part, count in (('balanced_train', 8), ('eval', 5)):
         lines = [f'{part[:3]}{n:08d}, 0.000, 10.000, "{"/m/a,/m/b" if n % 3 == 0 else "/m/a" if n % 3 == 1 else "/m/b"}"' for n in range(count)]

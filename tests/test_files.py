@@ -11,7 +11,7 @@ import pytest
 
 from hear_nb import data
 
-command = 'from hear_nb.files import embed; import sys; embed(sys.argv[1:-1], output=sys.argv[-1], chunk=8, workers=1)'
+command = 'from hear_nb.commands.embed import embed; import sys; embed(sys.argv[1:-1], output=sys.argv[-1], chunk=8, workers=1)'
 
 
 @pytest.fixture(scope='module')
@@ -45,7 +45,7 @@ def test_killed_run_goes_on(listed, tmp_path):
     process.wait()
     made = {p: p.stat().st_mtime_ns for p in parts.glob('part-*.parquet')}
     assert 2 <= len(made) < 7, 'killed too late'
-    slow = command.replace('embed(sys', "import hear_nb.files as f; f._join = lambda *a: sys.exit(3)\nembed(sys")
+    slow = command.replace('embed(sys', "import hear_nb.commands.embed as f; f._join = lambda *a: sys.exit(3)\nembed(sys")
     assert subprocess.run([sys.executable, '-c', slow, *run[3:]], check=False).returncode == 3
     assert {p: p.stat().st_mtime_ns for p in made} == made  # what was there is not done again
     subprocess.run(run, check=True)

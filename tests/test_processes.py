@@ -21,7 +21,7 @@ from accelerate import PartialState
 from hear_nb import AcousticTokenizer, HearConfig
 from hear_nb.config import EncoderConfig, TaskConfig, TokenizerConfig
 from hear_nb.data import open_dataset
-from hear_nb.stages import bootstrap_teacher, pretrain, train_tokenizer
+from hear_nb.training import bootstrap_teacher, pretrain, train_tokenizer
 from hear_nb.training import TrainConfig
 shards, output, stage, workers = sys.argv[1:]
 encoder = EncoderConfig(width=32, ffn=64, layers=1, heads=2, dropout=0.)
@@ -36,8 +36,8 @@ sys.stdout.write(f'one of {PartialState().num_processes} processes\\n')
 
 @pytest.fixture(scope='module')
 def shards(tmp_path_factory):
-    from hear_nb.data import bundled
-    from hear_nb.shards import shard
+    from hear_nb.data.dataset import bundled
+    from hear_nb.commands.shard import shard
     folder = tmp_path_factory.mktemp('shards')
     (folder / 'stage.py').write_text(SCRIPT)
     sounds = bundled().where('split == "train"')

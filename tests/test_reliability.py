@@ -1,4 +1,4 @@
-"""Faults on purpose. Without a marker: what takes seconds. `pytest -n 0 -m full -s`: the sizes that nbs/24_reliability.ipynb reports."""
+"""Faults on purpose. Without a marker: what takes seconds. `pytest -n 0 -m full -s`: the sizes that nbs/making/04_reliability.ipynb reports."""
 import http.server
 import io
 import json
@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from hear_nb import reliability as r
-from hear_nb.datasets import download, unpack
+from properties import check_frontend, check_mask, check_model, check_quantizer, check_stream, check_windows, draw_clips
+from hear_nb.data.download import download, unpack
 
 killable = Path(__file__).with_name('killable.py')
 quiet = {**os.environ, 'OMP_NUM_THREADS': '1', 'TQDM_DISABLE': '1'}
@@ -42,18 +42,18 @@ kinds = st.sampled_from(['noise', 'silence', 'constant', 'click'])
 
 @full
 def test_frontend():
-    from hear_nb.audio import Frontend
+    from hear_nb.audio.frontend import Frontend
     frontend = Frontend()
-    clips = st.builds(r.draw_clips, lengths, st.floats(-40, 38), st.integers(0, 2**32), kinds)
-    many(1000)(hypothesis.given(clips)(lambda c: r.check_frontend(frontend, c)))()
-    long = st.builds(r.draw_clips, st.lists(st.integers(1, 16000 * 180), min_size=1, max_size=2), st.floats(-3, 3), st.integers(0, 2**32), kinds)
-    many(30)(hypothesis.given(long)(lambda c: r.check_frontend(frontend, c)))()
+    clips = st.builds(draw_clips, lengths, st.floats(-40, 38), st.integers(0, 2**32), kinds)
+    many(1000)(hypothesis.given(clips)(lambda c: check_frontend(frontend, c)))()
+    long = st.builds(draw_clips, st.lists(st.integers(1, 16000 * 180), min_size=1, max_size=2), st.floats(-3, 3), st.integers(0, 2**32), kinds)
+    many(30)(hypothesis.given(long)(lambda c: check_frontend(frontend, c)))()
     report('frontend', batches=1030)
 
 
 @full
 def test_any_rate():
-    from hear_nb.audio import load
+    from hear_nb.audio.decode import load
     def check(n, rate, channels, seed):
         n = max(n, int(rate * .025) + 1)
         x = load(np.random.default_rng(seed).standard_normal((channels, n)), rate)
@@ -66,9 +66,9 @@ def test_any_rate():
 def test_windows_masks_quantizer():
     sizes = st.integers(2, 300).flatmap(lambda w: st.tuples(st.just(w), st.integers(0, w // 2)))
     frames = st.lists(st.integers(1, 1000), min_size=1, max_size=5)
-    many(1000)(hypothesis.given(frames, sizes)(lambda n, s: r.check_windows([s[0] + k for k in n], *s)))()
-    many(1000)(hypothesis.given(frames, st.floats(0, 1), st.integers(1, 40), st.integers(0, 2**31))(r.check_mask))()
-    many(300)(hypothesis.given(st.integers(1, 100), st.floats(-30, 30), st.integers(0, 2**31))(r.check_quantizer))()
+    many(1000)(hypothesis.given(frames, sizes)(lambda n, s: check_windows([s[0] + k for k in n], *s)))()
+    many(1000)(hypothesis.given(frames, st.floats(0, 1), st.integers(1, 40), st.integers(0, 2**31))(check_mask))()
+    many(300)(hypothesis.given(st.integers(1, 100), st.floats(-30, 30), st.integers(0, 2**31))(check_quantizer))()
     report('windows, masks, quantizer', windowings=1000, masks=1000, quantizations=300)
 
 
@@ -76,8 +76,8 @@ def test_windows_masks_quantizer():
 def test_model():
     from hear_nb import HEAR
     model = HEAR.from_pretrained('hear-tiny')
-    clips = st.builds(r.draw_clips, st.lists(st.integers(160, 250_000), min_size=1, max_size=3), st.floats(-4, 4), st.integers(0, 2**32), kinds)
-    many(100)(hypothesis.given(clips)(lambda c: r.check_model(model, c)))()
+    clips = st.builds(draw_clips, st.lists(st.integers(160, 250_000), min_size=1, max_size=3), st.floats(-4, 4), st.integers(0, 2**32), kinds)
+    many(100)(hypothesis.given(clips)(lambda c: check_model(model, c)))()
     report('model', batches=100)
 
 
@@ -86,7 +86,7 @@ def test_stream():
     from hear_nb import HEAR
     model = HEAR.from_pretrained('hear-tiny')
     drawn = st.tuples(st.integers(400, 300_000), st.lists(st.integers(1, 60_000), min_size=1, max_size=8), st.floats(-3, 2), st.integers(0, 2**32), kinds)
-    many(60)(hypothesis.given(drawn)(lambda d: r.check_stream(model, *d)))()
+    many(60)(hypothesis.given(drawn)(lambda d: check_stream(model, *d)))()
     report('stream', clips=60)
 
 
@@ -99,13 +99,14 @@ def test_ten_thousand_damaged_files(tmp_path):
 import json, sys
 from collections import Counter
 from pathlib import Path
-from hear_nb.reliability import fuzz
+from properties import fuzz
 print(json.dumps(Counter(f'{o}' for _, _, o in fuzz(1000, int(sys.argv[1]), Path(sys.argv[2])))))
 '''
     seen = Counter()
     for seed in range(10):
         (folder := tmp_path / str(seed)).mkdir()
-        done = subprocess.run([sys.executable, '-c', code, str(seed), str(folder)], env=quiet, check=False, capture_output=True, text=True, timeout=600)
+        done = subprocess.run([sys.executable, '-c', code, str(seed), str(folder)], cwd=Path(__file__).parent, env=quiet, check=False,
+                              capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, f'seed {seed}, file {sorted(p.name for p in folder.iterdir())}: {done.returncode}'
         seen.update(json.loads(done.stdout.splitlines()[-1]))
     report('damaged files', tried=sum(seen.values()), **seen)
@@ -292,7 +293,7 @@ import json, os
 import numpy as np
 from hear_nb import HEAR
 from hear_nb.data import bundled
-from hear_nb.stream import HearStream
+from hear_nb.model.stream import HearStream
 def memory(): return int(open('/proc/self/statm').read().split()[1]) * os.sysconf('SC_PAGE_SIZE') / 2**20
 sounds, stream, used, i = bundled(), HearStream(HEAR.from_pretrained('hear-tiny')), [], 0
 heard, frames = 0, 0
