@@ -96,7 +96,8 @@ def test_wheel_holds_everything(wheel):
     package = root/'hear_nb'
     with open(package/'bundled/sounds.csv', encoding='utf-8') as f: sounds = [row['file'] for row in csv.DictReader(f)]
     wanted = {f'hear_nb/bundled/{file}' for file in sounds} | {'hear_nb/bundled/sounds.csv'}
-    for folder, pattern in [('.', '*.py'), ('bundled/LICENSES', '*'), ('weights', '*'), ('viz', '*.js'), ('viz', '*.css'), ('viz', '*.html'), ('.', 'py.typed')]:
+    shipped = [('.', '*.py'), ('.', 'py.typed'), ('bundled/LICENSES', '*'), ('weights', '*')]
+    for folder, pattern in [*shipped, ('viz', '*.js'), ('viz', '*.css'), ('viz', '*.html')]:
         wanted |= {p.relative_to(root).as_posix() for p in (package/folder).rglob(pattern) if p.is_file()}
     wanted |= {f'hear_nb/tutorials/{p.name}' for p in (root/'nbs/tutorials').glob('*.ipynb')}
     assert len(sounds) >= 400

@@ -26,7 +26,7 @@ class RunningStats:
 
     def update(self,
                x: Tensor,  # (n, D) more rows
-              ) -> 'Moments':
+              ) -> 'RunningStats':
         "Returns itself, with these rows in it."
         x = x.detach().cpu().double()
         if len(x):
