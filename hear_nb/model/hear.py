@@ -107,7 +107,7 @@ def count(
     from torch.utils.flop_counter import FlopCounterMode
     model, parts = HEAR(config).eval(), ('frontend', 'acoustic', 'mixture', 'task', 'head')
     with (FlopCounterMode(display=False) as counter, mock.patch('hear_nb.model.layers.relative_attention', plain_relative_attention),
-          mock.patch('hear_nb.model.acoustic.by_length', lambda sizes, most: [list(range(len(sizes)))])):  # as published: every window full
+          mock.patch('hear_nb.model.acoustic._by_length', lambda sizes, most: [list(range(len(sizes)))])):  # as published: every window full
         model(torch.zeros(1, int(seconds * SAMPLE_RATE)))  # with gradients: the fused layer would hide more
     flops = counter.get_flop_counts()
     return dict(parameters={p: sum(w.numel() for w in getattr(model, p).parameters()) for p in parts},
