@@ -203,6 +203,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'hear_nb.commands.demo._add_attention': ( 'commands/demo.html#_add_attention',
                                                                                  'hear_nb/commands/demo.py'),
                                        'hear_nb.commands.demo._add_clip': ('commands/demo.html#_add_clip', 'hear_nb/commands/demo.py'),
+                                       'hear_nb.commands.demo._add_held_out': ( 'commands/demo.html#_add_held_out',
+                                                                                'hear_nb/commands/demo.py'),
                                        'hear_nb.commands.demo._measurements': ( 'commands/demo.html#_measurements',
                                                                                 'hear_nb/commands/demo.py'),
                                        'hear_nb.commands.demo._peak_memory': ( 'commands/demo.html#_peak_memory',
