@@ -20,6 +20,7 @@ from ..evaluation.probe import embed_dataset, predict
 from ..evaluation.protocol import compare, accuracy_row
 from ..model.hear import count, HEAR
 from ..model.tokenizer import codebook_health
+from ..parts import needs
 from ..training.bootstrap import bootstrap_teacher
 from ..training.loop import save_on_main, TrainConfig
 from ..training.masking import masked_accuracy
@@ -207,6 +208,7 @@ def demo(
     live=None,            # see `training.fit`
 ) -> pd.DataFrame:
     "Trains, measures, writes a page, prints the tables and where to go next. Returns the table of accuracies."
+    needs('matplotlib', 'librosa', part='notebooks')  # for the report: not after minutes of training
     start, output, sounds = time.time(), Path(output), bundled()
     output.mkdir(parents=True, exist_ok=True)
     models = _train(output, sounds.held_out()[0], _plan(minutes, seed), live)
