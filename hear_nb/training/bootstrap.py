@@ -17,7 +17,7 @@ from ..audio.batch import length_mask
 from ..audio.frontend import Frontend
 from ..config import HearConfig, STACK
 from ..data.dataset import Dataset
-from ..data.sampling import collate, Draws
+from ..data.sampling import collate, Draws, usable_clips
 from ..model.acoustic import AcousticModel
 from ..teachers import Teacher
 from .loop import fit, TrainConfig
@@ -132,7 +132,7 @@ def _health(tokenizer, data) -> dict:
     "Returns how many codes a sample of the data uses, and their perplexity."
     from hear_nb.model.tokenizer import codebook_health
     some = _some(data)
-    health = codebook_health(np.concatenate(tokenizer.encode([some[i] for i in range(len(some))])), tokenizer.config.tokenizer.codes)
+    health = codebook_health(np.concatenate(tokenizer.encode([x for _, x in usable_clips(some)])), tokenizer.config.tokenizer.codes)
     return dict(codes=health['used'], perplexity=health['perplexity'])
 
 def _guessed(stage, data) -> dict:

@@ -18,7 +18,7 @@ from torch import nn, Tensor
 from ..audio.batch import length_mask
 from ..config import HearConfig, STACK
 from ..data.dataset import Dataset
-from ..data.sampling import Draws
+from ..data.sampling import Draws, usable_clips
 from ..model.acoustic import AcousticModel
 from ..model.hear import HEAR
 from ..model.pretrained import Pretrained
@@ -107,7 +107,8 @@ def train_tokenizer(
     stage = TokenizerTraining(AcousticTokenizer(config), teacher)
     fit(stage, Draws(data, cfg.seconds), output, cfg, 'tokenizer', live)
     for part in (stage.tokenizer, stage.token_decoder): keep(part.eval(), Path(output) / part.subfolder)
-    health = codebook_health(np.concatenate(stage.tokenizer.encode([data[i] for i in range(0, len(data), max(1, len(data) // 2000))])), config.tokenizer.codes)
+    some = [x for _, x in usable_clips(data, range(0, len(data), max(1, len(data) // 2000)))]
+    health = codebook_health(np.concatenate(stage.tokenizer.encode(some)), config.tokenizer.codes)
     if health['perplexity'] < config.tokenizer.codes / 20:
         warnings.warn(f'the codebook has collapsed: perplexity {health["perplexity"]:.1f} of {config.tokenizer.codes} codes; '
                       'masked modeling on these tokens will learn little', stacklevel=2)
