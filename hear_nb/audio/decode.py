@@ -17,7 +17,7 @@ import soundfile as sf
 import torch
 from torch import Tensor
 
-from .containers import fill_in_sizes, mpeg_runs, ogg_links, prepend_count, view
+from .containers import fill_in_sizes, mpeg_frame, mpeg_runs, ogg_links, prepend_count, tag_size, view
 from .ffmpeg import FFmpegReader, foreign_format
 from ..config import SAMPLE_RATE, WINDOW
 
@@ -99,15 +99,16 @@ def _ogg_readers(f, path, name: str) -> list:
     if len(links) == 1: return [_by_libsndfile(path or f, f, name)]
     return [_by_libsndfile(view((f, link.start, link.stop)), f, name) for link in links]
 
-def _mpeg_readers(f, path, reader: SoundFileReader | None, name: str) -> list:
-    "Returns a reader for each run of frames: libsndfile's own only if a table of contents has told it the length."
+def _mpeg_readers(f, path, source, name: str) -> list:
+    "Returns a reader for each run of frames, none if there are no runs. Raises AudioError."
     runs = _scan(mpeg_runs, f, path)
-    if not runs: return [reader] if reader else []
-    said, counted, own = runs[0].said, sum(run.frames for run in runs), [reader] if reader else []
+    if not runs: return []
+    said, counted = runs[0].said, sum(run.frames for run in runs)
     if said is not None and said > counted + 1: raise AudioError(f'{name}: {_TRUNCATED}')
-    if own and len(runs) == 1 and said is not None and abs(said - counted) <= 1: return own
-    layered = any(run.frame.kind[1] != 3 for run in runs)  # of layers 1 and 2 libsndfile guesses well: their bit rate is constant
-    readers = own if layered else [SoundFileReader(prepend_count(f, run)) for run in runs]
+    f.seek(0)
+    if len(runs) == 1 and said is not None and said >= counted - 1: return [SoundFileReader(source)]  # it is told the length
+    layered = any(run.frame.kind[1] != 3 for run in runs)  # of layers 1 and 2 it guesses well: their bit rate is constant
+    readers = [SoundFileReader(source)] if layered else [SoundFileReader(prepend_count(f, run)) for run in runs]
     for one, run in zip(readers, runs):
         one.frames = run.frames * run.frame.samples
         one.least = int(.98 * one.frames) - 4 * run.frame.samples  # a decoder may drop its start, and a damaged frame
@@ -118,17 +119,15 @@ def _readers(f, path, name: str) -> list:
     head = f.read(16)
     if not head: raise AudioError(f'{name}: the file is empty')
     if head[:4] == b'OggS': return _ogg_readers(f, path, name)
-    if what := foreign_format(head, name): return [_by_ffmpeg(f, name, what)]
+    f.seek(tag_size(head))
+    if what := foreign_format(f.read(16), name): return [_by_ffmpeg(f, name, what)]
     if filled := fill_in_sizes(f): return [SoundFileReader(filled)]
-    f.seek(0)
     noted = path and (path.with_name(f'._{path.name}').exists() or path.with_name('.AppleDouble').exists())
     source = f if path is None or noted else path  # libsndfile would take macOS's note beside a file for a part of it
-    try: reader = _by_libsndfile(source, f, name)
-    except sf.LibsndfileError:
-        mpeg = Path(name).suffix.lower() in ('', '.mp3', '.mpga') and _mpeg_readers(f, path, None, name)
-        if not mpeg: raise
-        return mpeg
-    return _mpeg_readers(f, path, reader, name) if reader.format.startswith('MP3') else [reader]
+    mpeg = tag_size(head) or mpeg_frame(head) or Path(name).suffix.lower() in ('.mp3', '.mpga')  # those may begin with anything
+    if mpeg and (readers := _mpeg_readers(f, path, source, name)): return readers
+    f.seek(0)
+    return [_by_libsndfile(source, f, name)]
 
 # %% ../../nbs/audio/01_decode.ipynb #5e6f801d
 def _rewound(f):

@@ -81,7 +81,7 @@ def index(
 ) -> pd.DataFrame:
     "Returns a row a clip: `file`, `shard`, `offset` and `size` in bytes, and what else its JSON says; none for an empty tar. Raises AudioError."
     import fsspec
-    places, known = {}, {}
+    url, places, known = str(url), {}, {}
     try:
         with fsspec.open(url) as f, tarfile.open(fileobj=f, mode='r:') as tar:
             for member in tar:
