@@ -59,6 +59,7 @@ def _standardise(
     mask: Tensor,  # (batch, frames, 1)
 ) -> Tensor:
     "Returns (batch, bands, frames) with mean 0 and deviation 1 over each clip's valid frames."
+    x = x - x[:, :1, :1]  # so that the mean of silence is exact: its rounding error, divided by EPS, is no picture
     count = mask.sum((1, 2), keepdim=True) * x.shape[2]
     # a runtime may add up one number after another: over half a million, float32 would be off by 1e-5
     def total(y): return y.sum(2, keepdim=True).double().sum(1, keepdim=True)

@@ -13,6 +13,7 @@ import torch
 import pandas as pd
 
 from ..data.read import open_dataset
+from ..data.sampling import usable
 from ..evaluation.protocol import BASELINES, measure, PROTOCOLS, Result
 from ..model.hear import HEAR
 from ..runs import destination
@@ -34,12 +35,13 @@ def evaluate(
     seconds: float = 6.,       # longest piece of a clip
     seed: int = 0,
 ):
-    "Measures a model under a dataset's own protocol, and prints what it finds. Raises ValueError, AudioError."
+    "Measures a model under a dataset's own protocol, and prints what it finds; names unusable clips, and leaves them out. Raises ValueError, AudioError."
     if protocol not in PROTOCOLS: raise ValueError(f'protocol {protocol!r}: there are {", ".join(PROTOCOLS)}')
     data, cfg = open_dataset(dataset, root), TrainConfig(steps=steps, batch_size=batch_size, lr=lr, seconds=seconds, seed=seed)
     name, runs = 'model' if isinstance(model, HEAR) else str(model), Path(output).with_suffix('.runs') if output else None
     if output: destination(output)
     model = model if isinstance(model, HEAR) else HEAR.from_pretrained(model)
+    data = data.where(usable(data))  # before anything is measured, so that every method is asked about the same clips
     methods, results = _methods(model, name, alone, seed), []
     for column in [task] if task else list(data.tasks) or ['label']:
         found = [measure(data, column, m, title, protocol, folds, cfg, runs and runs / column / ('model' if m is model else 'untrained'))

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from ..audio.decode import _flac, load
+from ..audio.decode import encode, load
 from .dataset import Dataset
 from ..parts import needs
 
@@ -66,7 +66,7 @@ def to_hub_dataset(
     "Returns a `datasets.Dataset` with the table's columns and the recordings in `audio`, ready for `push_to_hub`."
     import datasets
     whole = type(data).read is Dataset.read and not {'start', 'end'} & {*data.table}  # else a clip is not what its file is
-    audio = [str(f) for f in data.files] if whole else [dict(bytes=_flac(data[i]), path=None) for i in range(len(data))]
+    audio = [str(f) for f in data.files] if whole else [dict(bytes=encode(data[i]), path=None) for i in range(len(data))]
     table = (data.table if whole else data.table.drop(columns=['start', 'end'], errors='ignore')).assign(audio=audio)
     if vectors is not None:
         if len(vectors) != len(table): raise ValueError(f'{len(vectors)} vectors for {len(table)} clips')

@@ -101,7 +101,7 @@ class ClipStatistics(NamedTuple):
 
 def clip_statistics(
     frontend: Frontend,
-    x,                       # (samples,) tensor at 16 kHz, or a Spool
+    x,                       # (samples,) tensor at 16 kHz, or a DecodedFile
     size: int = 40 * SAMPLE_RATE,  # samples at once
 ) -> ClipStatistics:
     "Returns the numbers by which the clip is standardised. Raises AudioError if it is too short."
@@ -264,7 +264,7 @@ def finish(self: HearStream) -> np.ndarray:
 # %% ../../nbs/model/07_stream.ipynb #28830373
 def embed_long(
     model,                # a HEAR
-    x,                    # (samples,) tensor at 16 kHz, or a Spool
+    x,                    # (samples,) tensor at 16 kHz, or a DecodedFile
     batch_size: int = 8,  # windows run at once
 ) -> tuple[np.ndarray, np.ndarray]:
     "Returns a clip's vector, (3 width,), and its frames, (frames, width), as `HEAR.embed` does, in bounded memory."

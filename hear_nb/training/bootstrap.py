@@ -17,7 +17,7 @@ from ..audio.batch import length_mask
 from ..audio.frontend import Frontend
 from ..config import HearConfig, STACK
 from ..data.dataset import Dataset
-from ..data.sampling import collate, Draws
+from ..data.sampling import collate, Draws, usable_clips
 from ..model.acoustic import AcousticModel
 from ..model.hear import HEAR
 from ..model.tokenizer import AcousticTokenizer, codebook_health
@@ -117,7 +117,7 @@ def _sample(data: Dataset, clips: int = 100) -> Dataset:
 
 def _health(tokenizer: AcousticTokenizer, data: Dataset) -> dict:
     "Returns how many codes the data uses, and their perplexity."
-    tokens = np.concatenate(tokenizer.encode([data[i] for i in range(len(data))]))
+    tokens = np.concatenate(tokenizer.encode([x for _, x in usable_clips(data)]))
     health = codebook_health(tokens, tokenizer.config.tokenizer.codes)
     return dict(codes=health['used'], perplexity=health['perplexity'])
 

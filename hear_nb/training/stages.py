@@ -17,7 +17,7 @@ from torch import nn, Tensor
 from ..audio.batch import length_mask
 from ..config import HearConfig, STACK
 from ..data.dataset import Dataset
-from ..data.sampling import Draws
+from ..data.sampling import Draws, usable_clips
 from ..model.acoustic import AcousticModel
 from ..model.hear import HEAR
 from ..model.pretrained import Pretrained
@@ -107,7 +107,7 @@ def train_tokenizer(
     stage = TokenizerTraining(AcousticTokenizer(config), teacher)
     fit(stage, Draws(data, cfg.seconds), output, cfg, 'tokenizer', live)
     for part in (stage.tokenizer, stage.token_decoder): save_on_main(part.eval(), Path(output) / part.subfolder)
-    sample = [data[i] for i in range(0, len(data), max(1, len(data) // 2000))]
+    sample = [x for _, x in usable_clips(data, range(0, len(data), max(1, len(data) // 2000)))]
     codes = config.tokenizer.codes
     health = codebook_health(np.concatenate(stage.tokenizer.encode(sample)), codes)
     if health['perplexity'] < codes / 20:
