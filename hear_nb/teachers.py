@@ -240,12 +240,14 @@ class EfficientAT(Teacher):
         self.train()
 
     @torch.no_grad()
-    def labels(
+    def say(
         self,
-        waveform: Tensor,  # (batch, samples) waveform at 16 kHz, no padding
-    ) -> Tensor:
-        "Returns the logits of AudioSet's classes, (batch, 527)."
-        return self.net.classify(self.net(audioset_log_mel(waveform, SAMPLE_RATE)).mean((2, 3)))
+        clip: Tensor,  # (samples,) waveform at 16 kHz, at least 0.1 s
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        "Returns the clip's vector, (384,), those of its steps, (steps, 384), and the logits of AudioSet's classes, (527,)."
+        features = self.net(audioset_log_mel(clip[None], SAMPLE_RATE)[..., :max(1, len(clip) // HOP)])
+        vector = features.mean((2, 3))
+        return vector[0], features[0].mean(1).T, self.net.classify(vector)[0]
 
     def encode(self, clips: list[Tensor]) -> list[Tensor]:
         "Returns each clip's vectors, (model frames, 384), interpolated between their centres."
@@ -253,7 +255,8 @@ class EfficientAT(Teacher):
         out = [None] * len(clips)
         for n in {len(c) for c in clips}:  # clips of one length together
             rows = [i for i, c in enumerate(clips) if len(c) == n]
-            vectors = self.net(audioset_log_mel(torch.stack([clips[i] for i in rows]), SAMPLE_RATE)).mean(2).mT
+            log_mel = audioset_log_mel(torch.stack([clips[i] for i in rows]), SAMPLE_RATE)
+            vectors = self.net(log_mel).mean(2).mT
             at = (torch.arange(model_frames(n), device=vectors.device) + .5) / self.step
             low, part = at.long().clamp(max=vectors.shape[1] - 1), at.frac()[:, None]
             high = (low + 1).clamp(max=vectors.shape[1] - 1)
@@ -283,9 +286,10 @@ def whisper_log_mel(
     "Returns Whisper's picture of a clip, (80, samples // 160), at least two frames."
     import torchaudio.functional as AF
     clip = F.pad(clip, (0, max(0, 2 * HOP - len(clip))))
-    bands = AF.melscale_fbanks(201, 0., SAMPLE_RATE / 2, 80, SAMPLE_RATE, norm='slaney', mel_scale='slaney').to(clip)
-    padded = F.pad(clip[None], (200, 200), mode='reflect' if len(clip) > 200 else 'constant')[0]
-    spectrum = torch.stft(padded, 400, HOP, window=torch.hann_window(400).to(clip), center=False, return_complex=True)
+    slaney = dict(norm='slaney', mel_scale='slaney')
+    bands = AF.melscale_fbanks(201, 0., SAMPLE_RATE / 2, 80, SAMPLE_RATE, **slaney).to(clip)
+    window = torch.hann_window(WINDOW).to(clip)
+    spectrum = torch.stft(clip, WINDOW, HOP, window=window, return_complex=True)
     log = (bands.T @ spectrum[:, :len(clip) // HOP].abs().square()).clamp(min=1e-10).log10()
     return (log.maximum(log.max() - 8) + 4) / 4
 
@@ -350,7 +354,8 @@ def from_pretrained(
         encoder = _WhisperCT2(folder, compute_type)
         return cls(encoder, encoder(torch.zeros(1, 80, 8)).shape[-1])
     try: from transformers import WhisperModel
-    except ImportError as error: raise ImportError(f'{name} needs transformers: pip install "hear_nb[hf]"') from error
+    except ImportError as error:
+        raise ImportError(f'{name} needs transformers: pip install "hear_nb[hf]"') from error
     model = WhisperModel.from_pretrained(name).float()
     return cls(_WhisperLayers(model.encoder), model.config.d_model)
 
@@ -363,18 +368,21 @@ class Together(Teacher):
         weights: dict[str, float] | None = None,  # of each one's squared error; None: all 1
     ):
         if not teachers: raise ValueError('no teachers')
-        if unknown := {*(weights or {})} - {*teachers}: raise ValueError(f'weights of unknown teachers: {", ".join(unknown)}')
+        if unknown := {*(weights or {})} - {*teachers}:
+            raise ValueError(f'weights of unknown teachers: {", ".join(unknown)}')
         super().__init__(sum(t.width for t in teachers.values()))
         self.teachers = nn.ModuleDict(teachers)
         self.weights = {name: float((weights or {}).get(name, 1.)) for name in teachers}
-        if wrong := [n for n, w in self.weights.items() if not w > 0]: raise ValueError(f'weight of {", ".join(wrong)}: expected over 0')
+        if wrong := [n for n, w in self.weights.items() if not w > 0]:
+            raise ValueError(f'weight of {", ".join(wrong)}: expected over 0')
         self.register_buffer('mean', torch.zeros(self.width))
         self.register_buffer('scale', torch.ones(self.width))
         self.train()
 
     def encode(self, clips: list[Tensor]) -> list[Tensor]:
         "Returns each clip's vectors, (model frames, width)."
-        heard = [[align(h[None], model_frames(len(c)))[0] for h, c in zip(t.encode(clips), clips)] for t in self.teachers.values()]
+        fit = lambda hidden: [align(h[None], model_frames(len(c)))[0] for h, c in zip(hidden, clips)]
+        heard = [fit(t.encode(clips)) for t in self.teachers.values()]
         return [(torch.cat(parts, 1) - self.mean) / self.scale for parts in zip(*heard)]
 
 # %% ../nbs/11_teachers.ipynb #bc21066c
@@ -386,9 +394,10 @@ def standardise(
     "Measures what standardises the teachers' vectors, and returns itself."
     self.mean.zero_(); self.scale.fill_(1.)
     frames = torch.cat(self.encode(clips))
-    weights = [self.weights[n] ** .5 * t.width ** -.5 for n, t in self.teachers.items() for _ in range(t.width)]
     self.mean.copy_(frames.mean(0))
-    self.scale.copy_((frames.std(0) + 1e-4) / torch.tensor(weights))
+    spread = [s + .001 * s.mean() + 1e-12 for s in self.apart(frames.std(0)).values()]  # a value that hardly varies stays small
+    share = [(t.width / self.weights[name]) ** .5 for name, t in self.teachers.items()]
+    self.scale.copy_(torch.cat([s * n for s, n in zip(spread, share)]))
     return self
 
 @patch

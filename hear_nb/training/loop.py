@@ -179,14 +179,14 @@ def prepare(
     step = resume(accelerator, checkpoints)
     order = Order(len(draws), cfg.batch_size // cfg.accumulate, cfg.steps * cfg.accumulate, step * cfg.accumulate, cfg.seed, draws.blocks)
     # a generator of its own, or starting the loader would draw from the one that was just restored
-    loader = torch.utils.data.DataLoader(draws, batch_sampler=order, collate_fn=collate, num_workers=cfg.workers,
+    loader = torch.utils.data.DataLoader(draws, batch_sampler=order, num_workers=cfg.workers, collate_fn=getattr(draws, 'collate', collate),
                                          generator=torch.Generator().manual_seed(cfg.seed))
     return accelerator, stage, optimizer, rate, accelerator.prepare(loader), step
 
 # %% ../../nbs/training/01_loop.ipynb #3a972b96
 def fit(
     stage: nn.Module,           # forward(**batch) -> dict with `loss`, other scalars and maybe `count`; `after_step()`, if there, is called
-    draws: Draws,               # what it is trained on
+    draws: Draws,               # what it is trained on; its own `collate`, if it has one, makes the batches
     output,                     # folder of the run: history, checkpoints; an unfinished run in it is resumed
     cfg: TrainConfig,
     name: str = 'training',     # shown beside the progress bar
