@@ -18,7 +18,7 @@ from ..audio.long import Spool
 from .clips import Clip, find_clips, named, read_clip, Rejected
 from ..config import FRAME_RATE
 from ..model.hear import HEAR
-from ..model.layers import packed
+from ..model.layers import prepacked_weights
 from ..model.stream import embed_long
 from ..runs import destination, digest, Interrupted, replacing
 
@@ -217,7 +217,7 @@ def embed(
     parts = [folder / f'part-{k:06d}.parquet' for k in range(len(chunks))]
     mine = [k for k in range(state.process_index, len(chunks), state.num_processes) if not parts[k].exists()]
     done = min(len(clips), chunk * sum(p.exists() for p in parts))
-    with packed(hear), tqdm(total=len(clips), initial=done, desc='embedding', unit=' files', disable=not state.is_main_process) as bar:
+    with prepacked_weights(hear), tqdm(total=len(clips), initial=done, desc='embedding', unit=' files', disable=not state.is_main_process) as bar:
         try: _run(hear, chunks, mine, folder, bar, batch_size, workers, frames)
         except KeyboardInterrupt: raise Interrupted('stopped; the same command goes on from here') from None
     state.wait_for_everyone()

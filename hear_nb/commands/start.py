@@ -17,8 +17,8 @@ def info(
     from hear_nb.config import HearConfig
     from hear_nb.data.dataset import bundled
     from hear_nb.model.hear import count
-    from hear_nb.model.pretrained import shipped
-    print(f'hear_nb {__version__}; bundled sounds: {len(bundled())} clips; models that ship: {", ".join(shipped()) or "none"}')
+    from hear_nb.model.pretrained import shipped_models
+    print(f'hear_nb {__version__}; bundled sounds: {len(bundled())} clips; models that ship: {", ".join(shipped_models()) or "none"}')
     print(f'for a clip of {seconds:g} s:')
     for name, config in (('base', HearConfig.base()), ('tiny', HearConfig.tiny())):
         costs = count(config, seconds)

@@ -24,8 +24,8 @@ from ..model.hear import HEAR
 from ..model.pretrained import Pretrained
 from ..model.tokenizer import AcousticTokenizer, codebook_health, diversity_loss, TokenDecoder
 from ..teachers import Teacher
-from .loop import fit, keep, TrainConfig
-from .masking import ContrastiveMasking, MaskedAudioModeling, Tokens
+from .loop import fit, save_on_main, TrainConfig
+from .masking import ContrastiveMasking, MaskedAudioModeling, TokenLabeller
 
 # %% ../../nbs/training/03_stages.ipynb #37ed44ad
 class TokenPredictor(Pretrained):
@@ -106,7 +106,7 @@ def train_tokenizer(
     config = replace(config, tokenizer=replace(config.tokenizer, teacher_width=teacher.width))
     stage = TokenizerTraining(AcousticTokenizer(config), teacher)
     fit(stage, Draws(data, cfg.seconds), output, cfg, 'tokenizer', live)
-    for part in (stage.tokenizer, stage.token_decoder): keep(part.eval(), Path(output) / part.subfolder)
+    for part in (stage.tokenizer, stage.token_decoder): save_on_main(part.eval(), Path(output) / part.subfolder)
     health = codebook_health(np.concatenate(stage.tokenizer.encode([data[i] for i in range(0, len(data), max(1, len(data) // 2000))])), config.tokenizer.codes)
     if health['perplexity'] < config.tokenizer.codes / 20:
         warnings.warn(f'the codebook has collapsed: perplexity {health["perplexity"]:.1f} of {config.tokenizer.codes} codes; '
@@ -132,11 +132,11 @@ def pretrain(
     model = HEAR(config)
     if start is not None: model.acoustic.load_state_dict(start.state_dict())
     kind = ContrastiveMasking if contrast else MaskedAudioModeling
-    stage = kind(model.acoustic, Tokens(tokenizer), tokenizer.config.tokenizer.codes, 1, fraction, span)
+    stage = kind(model.acoustic, TokenLabeller(tokenizer), tokenizer.config.tokenizer.codes, 1, fraction, span)
     fit(stage, Draws(data, cfg.seconds), output, cfg, 'masked modeling', live)
     predictor = TokenPredictor(config)
     predictor.out.load_state_dict(stage.predict[0].state_dict())
-    for part in (model, tokenizer, predictor): keep(part.eval(), Path(output) / part.subfolder)
+    for part in (model, tokenizer, predictor): save_on_main(part.eval(), Path(output) / part.subfolder)
     return model, stage.eval()
 
 # %% ../../nbs/training/03_stages.ipynb #de721272
@@ -157,5 +157,5 @@ def finetune(
     tuned, old = HEAR(config), model.state_dict()
     tuned.load_state_dict({k: v if k.startswith('head.out.') else old[k] for k, v in tuned.state_dict().items()})
     fit(FineTuning(tuned), Draws(part, cfg.seconds, y), output, cfg, f'fine-tuning on {column}', live)
-    keep(tuned.eval(), output)
+    save_on_main(tuned.eval(), output)
     return tuned
