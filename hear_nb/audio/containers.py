@@ -151,7 +151,10 @@ def ogg_links(
             if start >= 0: links.append(Link(start, at, whole))
             start = at
         opening, whole = bool(marks & _FIRST), bool(marks & _LAST) and stop <= end
-        at = stop
+        f.seek(stop)
+        following = stop if f.read(4) in (b'OggS', b'') else _find(f, b'OggS', at + 4)
+        if at < following < stop: whole = False  # another stream begins where this page should go on
+        at = following
     return links + [Link(start, end, whole)] * (start >= 0)
 
 # %% ../../nbs/audio/05_containers.ipynb #59f47f4c

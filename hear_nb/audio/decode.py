@@ -85,7 +85,9 @@ def _by_libsndfile(source, f, name: str):
     "Returns libsndfile's reader, or FFmpeg's of an encoding that libsndfile does not know. Raises LibsndfileError, AudioError."
     try: reader = SoundFileReader(source)
     except sf.LibsndfileError as e:
-        if re.search('unsupported|unimplemented', e.error_string, re.IGNORECASE): return _by_ffmpeg(f, name, 'an encoding')
+        f.seek(0)
+        rare = re.match(rb'OggS.{24,40}(\x7fFLAC|Speex )', f.read(64), re.DOTALL)  # libsndfile gives up on most of these
+        if rare or re.search('unsupported|unimplemented', e.error_string, re.IGNORECASE): return _by_ffmpeg(f, name, 'an encoding')
         raise
     if not _riff_ends(reader.file): raise AudioError(f'{name}: {_TRUNCATED}')
     return reader
@@ -97,7 +99,8 @@ def _ogg_readers(f, path, name: str) -> list:
     if not all(link.whole for link in links): raise AudioError(f'{name}: {_TRUNCATED}')
     f.seek(0)
     if len(links) == 1: return [_by_libsndfile(path or f, f, name)]
-    return [_by_libsndfile(view((f, link.start, link.stop)), f, name) for link in links]
+    parts = [view((f, link.start, link.stop)) for link in links]
+    return [_by_libsndfile(part, part, name) for part in parts]
 
 def _mpeg_readers(f, path, source, name: str) -> list:
     "Returns a reader for each run of frames, none if there are no runs. Raises AudioError."
@@ -278,8 +281,12 @@ def _read_span(
     return _resample(np.concatenate(blocks), rate)[first - offset: None if last is None else last - offset]
 
 # %% ../../nbs/audio/01_decode.ipynb #a7359096
-@lru_cache
+_SLOW: set[str] = set()  # formats of which it was said
+
 def _say_slow(form: str, name: str):
+    "Warns that looking up a place takes long, once a format."
+    if form in _SLOW: return
+    _SLOW.add(form)
     warnings.warn(f'{name}: in {form} no place can be looked up, so the whole file is decoded for each piece. Convert it to FLAC.',
                   stacklevel=4)
 
