@@ -20,6 +20,7 @@ from .audio.batch import length_mask
 from .config import EPS, HOP, N_BINS, N_FFT, STACK, WINDOW
 from .model.acoustic import ramp
 from .model.hear import HEAR
+from .parts import needs
 from .runs import destination
 
 # %% ../nbs/12_export.ipynb #8d502880
@@ -261,8 +262,7 @@ def export(
 ) -> Path:
     "Writes an ONNX file that takes any number of clips of any length. Returns its path. Raises ValueError, ImportError."
     if format not in ('onnx', 'int8'): raise ValueError(f'format {format!r}: expected onnx or int8')
-    try: import onnx, onnxscript  # noqa: F401
-    except ImportError as e: raise ImportError(f'{e}: pip install "hear_nb[onnx]"') from e
+    needs('onnx', 'onnxruntime', 'onnxscript', part='onnx')
     model, output = HEAR.from_pretrained(model) if isinstance(model, (str, PathLike)) else model, destination(output)
     names = ['waveform', 'lengths'] if frontend else ['log_mel', 'power', 'lengths']
     with tempfile.TemporaryDirectory() as tmp, _quiet():

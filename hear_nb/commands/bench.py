@@ -112,7 +112,7 @@ def _form(
     "Inside, HEAR computes the same in another way."
     with ExitStack() as stack:
         if attention: stack.enter_context(mock.patch('hear_nb.model.layers.relative_attention', attention))
-        if fill: stack.enter_context(mock.patch('hear_nb.model.acoustic.by_length', _filled))
+        if fill: stack.enter_context(mock.patch('hear_nb.model.acoustic._by_length', _filled))
         if dropout: stack.enter_context(mock.patch('hear_nb.model.attention.Dropout.forward', dropout))
         yield
 

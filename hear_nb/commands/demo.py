@@ -20,6 +20,7 @@ from ..evaluation.probe import embed_dataset, predict
 from ..evaluation.protocol import compare, accuracy_row
 from ..model.hear import count, HEAR
 from ..model.tokenizer import codebook_health
+from ..parts import needs
 from ..training.bootstrap import bootstrap_teacher
 from ..training.loop import save_on_main, TrainConfig
 from ..training.masking import masked_accuracy
@@ -103,9 +104,8 @@ def _write_report(
     measured: pd.DataFrame, # from `_measurements`
 ) -> Path:
     "Writes `report.html`, and each figure as a file of its own. Returns its path."
-    from hear_nb.figures import results
-    from hear_nb.figures.spectrogram import plt
-    from hear_nb.figures.training import losses
+    import matplotlib.pyplot as plt
+    from hear_nb import figures
     from hear_nb.commands.report import Report
     page, test = Report('What HEAR learned in a few minutes'), sounds.held_out()[1]
     (output / 'figures').mkdir(exist_ok=True)
@@ -115,12 +115,13 @@ def _write_report(
         plt.close(ax.figure)
     page.text(_INTRODUCTION).heading('How well it knows sounds it has never heard')
     page.table(_accuracy_table(table), 'Accuracy on held-out clips, with 95 % confidence intervals')
-    show(results.accuracies(table), 'accuracies', 'The same as a picture: right is better, and bars that overlap much tell little apart')
+    show(figures.accuracies(table), 'accuracies', 'The same as a picture: right is better, and bars that overlap much tell little apart')
     page.table(measured, 'What was measured')
     _add_clip(page, show, models, test)
+    _add_held_out(page, show, models, test)
     page.heading('How it learned')
     for name in ('teacher', 'tokenizer', 'model', *(f'tuned-{t}' for t in sounds.tasks)):
-        show(losses(output / name / 'history.csv'), f'losses-{name}', f'Training of {name}: the loss step by step')
+        show(figures.losses(output / name / 'history.csv'), f'losses-{name}', f'Training of {name}: the loss step by step')
     return page.write(output / 'report.html')
 
 # %% ../../nbs/commands/07_demo.ipynb #3f8a8410
@@ -149,29 +150,36 @@ def _add_clip(
     models: dict,         # from `_train`
     test: Dataset,   # held-out clips
 ):
-    "Adds the part of the page on which single clips are seen and heard."
-    from hear_nb.figures import spectrogram
-    from hear_nb.figures.codebook import codebook
-    from hear_nb.figures.results import confusion, map_clips
-    from hear_nb.figures.spectrogram import masks
+    "Adds the part of the page on which one clip is seen and heard."
+    from hear_nb import figures
     batch = collate([Draws(one := test.where('file == "audio/loop_perc1.ogg"'))[0, (0, 0)]])
     clip, tokenizer, masked = batch['waveform'][0], models['tokenizer'], models['masked']
     page.heading('One clip, from sound to tokens').sound(clip, one.table.file[0])
-    show(spectrogram.tokens(clip, tokenizer.encode(clip)[0]), 'tokens', 'Its log-mel spectrogram, and its tokens: one every 20 ms')
+    show(figures.tokens(clip, tokenizer.encode(clip)[0]), 'tokens', 'Its log-mel spectrogram, and its tokens: one every 20 ms')
     asked = (batch[k].to(next(masked.parameters()).device) for k in ('waveform', 'lengths', 'seeds'))
     with torch.no_grad(): logits, target, hidden = (t.cpu() for t in masked.guess(*asked))
     right = np.zeros(hidden.shape[1], bool)
     right[hidden[0].numpy()] = (logits.argmax(-1) == target)[:, 0].numpy()
-    show(masks(clip, hidden[0].numpy(), right), 'masks', 'Masked Audio Modeling: grey frames were hidden, and their tokens guessed')
+    show(figures.masks(clip, hidden[0].numpy(), right), 'masks', 'Masked Audio Modeling: grey frames were hidden, and their tokens guessed')
     _add_attention(page, show, models, clip)
+
+def _add_held_out(
+    page,           # a Report
+    show,           # adds a figure: (axes, name, caption)
+    models: dict,   # from `_train`
+    test: Dataset,  # held-out clips
+):
+    "Adds what the models make of all held-out clips: codes, maps, confusions, and ten answers to listen to."
+    from hear_nb import figures
+    tokenizer = models['tokenizer']
     tokens = tokenizer.encode([test[i] for i in range(len(test))])
-    show(codebook(tokens, tokenizer.config.tokenizer.codes), 'codebook', 'How often each code is used in the held-out clips')
+    show(figures.codebook(tokens, tokenizer.config.tokenizer.codes), 'codebook', 'How often each code is used in the held-out clips')
     part, y, names = test.task('family')
     for name, caption in (('untrained', 'before'), ('model', 'after')):
         vectors = embed_dataset(models[name], part)
-        show(map_clips(vectors, part.table.family, 'pca'), f'map-{caption}', f'Held-out sounds, {caption} pre-training (PCA)')
+        show(figures.map_clips(vectors, part.table.family, 'pca'), f'map-{caption}', f'Held-out sounds, {caption} pre-training (PCA)')
     guess = predict(models['tuned']['family'], part).argmax(1)
-    show(confusion(y, guess, names), 'confusion', 'What the fine-tuned model took each held-out sound for')
+    show(figures.confusion(y, guess, names), 'confusion', 'What the fine-tuned model took each held-out sound for')
     page.heading('Listen: what the fine-tuned model said')
     for i in np.random.default_rng(0).permutation(len(part))[:10]:
         page.sound(part[i], f'{part.table.file[i]}: {names[guess[i]]}' + ('' if guess[i] == y[i] else f', but it is {names[y[i]]}'))
@@ -200,6 +208,7 @@ def demo(
     live=None,            # see `training.fit`
 ) -> pd.DataFrame:
     "Trains, measures, writes a page, prints the tables and where to go next. Returns the table of accuracies."
+    needs('matplotlib', 'librosa', part='notebooks')  # for the report: not after minutes of training
     start, output, sounds = time.time(), Path(output), bundled()
     output.mkdir(parents=True, exist_ok=True)
     models = _train(output, sounds.held_out()[0], _plan(minutes, seed), live)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..audio.decode import encode, load
 from .dataset import Dataset
+from ..parts import needs
 
 # %% ../../nbs/data/07_hub.ipynb #5a4da56c
 @dataclass
@@ -40,8 +41,8 @@ def from_hub(
     config: str | None = None,   # of a dataset that has several
 ) -> Dataset:
     "Returns a Hugging Face dataset with all its columns; its splits become `split`. Raises ValueError, ImportError."
-    try: import datasets as hf
-    except ImportError as e: raise ImportError('datasets of the hub need: pip install "hear_nb[hf]"') from e
+    needs('datasets', part='hf')
+    import datasets as hf
     source = hf.load_dataset(name, config) if isinstance(name, str) else name
     parts = dict(source) if isinstance(source, dict) else {'': source}
     features = next(iter(parts.values())).features
