@@ -94,8 +94,10 @@ def _with_sizes(
 def _only_chunks(f, layout, at, end) -> bool:
     "Returns whether whole chunks stand there, up to the end of the file."
     if at > end: return False
-    return all(re.fullmatch(rb'[ -~]{4}', name) and start + size <= end for name, start, size in _chunks(f, layout, at, end))
+    chunks = _chunks(f, layout, at, end)
+    return all(re.fullmatch(rb'[ -~]{4}', name) and start + size <= end for name, start, size in chunks)
 
+# %% ../../nbs/audio/05_containers.ipynb #d331318d
 def fill_in_sizes(
     f,  # binary file
 ) -> io.BufferedReader | None:
@@ -135,6 +137,7 @@ def _find(f, what: bytes, at: int, size: int = 2**16) -> int:
         if len(block) < size: return -1
         at += size - len(what) + 1
 
+# %% ../../nbs/audio/05_containers.ipynb #4ada49c4
 def ogg_links(
     f,  # binary file
 ) -> list[Link]:
@@ -151,7 +154,10 @@ def ogg_links(
             if start >= 0: links.append(Link(start, at, whole))
             start = at
         opening, whole = bool(marks & _FIRST), bool(marks & _LAST) and stop <= end
-        at = stop
+        f.seek(stop)
+        following = stop if f.read(4) in (b'OggS', b'') else _find(f, b'OggS', at + 4)
+        if at < following < stop: whole = False  # another stream begins where this page should go on
+        at = following
     return links + [Link(start, end, whole)] * (start >= 0)
 
 # %% ../../nbs/audio/05_containers.ipynb #59f47f4c
@@ -177,7 +183,8 @@ def mpeg_frame(
     kbps, rate, padding = head[2] >> 4, head[2] >> 2 & 3, head[2] >> 1 & 1
     if version is None or layer == 4 or rate == 3 or kbps in (0, 15): return None
     hz = _HZ[rate] // {1: 1, 2: 2, 2.5: 4}[version]
-    bits, samples = 1000 * _KBPS[version == 1, layer][kbps], 384 if layer == 1 else 576 if layer == 3 and version > 1 else 1152
+    bits = 1000 * _KBPS[version == 1, layer][kbps]
+    samples = 384 if layer == 1 else 576 if layer == 3 and version > 1 else 1152
     size = 4 * (12 * bits // hz + padding) if layer == 1 else samples // 8 * bits // hz + padding
     return Frame(size, samples, (version, layer, hz, head[3] >> 6 == 3))
 
@@ -191,6 +198,7 @@ class Run(NamedTuple):
     frames: int      # how many of sound there are
     said: int | None # how many there are according to a table of contents: -1: it does not say; None: there is none
 
+# %% ../../nbs/audio/05_containers.ipynb #6fd04b86
 def _in_a_row(f, at, frame, end, count=4) -> bool:
     "Returns whether several frames of this kind stand in a row, or as many as there is room for."
     kind = frame.kind
@@ -217,7 +225,7 @@ def _resync(f, at, end) -> int:
 
 # %% ../../nbs/audio/05_containers.ipynb #251a08c2
 def _contents_at(kind: tuple) -> int:
-    "Returns where in a frame of this kind the table of contents stands: behind the header and the room for side information."
+    "Returns where in a frame of this kind the table of contents stands: behind the header and side information."
     return 4 + (32, 17, 17, 9)[2 * (kind[0] != 1) + kind[3]]
 
 def _frames_said(content: bytes, frame: Frame) -> int | None:
@@ -235,6 +243,7 @@ def tag_size(
     if head[:3] != b'ID3' or len(head) < 10: return 0
     return 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0))) + 10 * (head[5] >> 4 & 1)
 
+# %% ../../nbs/audio/05_containers.ipynb #734be10f
 def mpeg_runs(
     f,  # binary file
 ) -> list[Run]:
@@ -264,7 +273,7 @@ def prepend_count(
     run: Run,  # in it
 ) -> io.BufferedReader:
     "Returns the run as an MP3 whose table of contents counts at least as many frames as there are."
-    head = bytes([255, run.head[1] | 1, run.head[2] & 0b1100 | 0x90, run.head[3]])  # no checksum; a bit rate with room enough
+    head = bytes([255, run.head[1] | 1, run.head[2] & 0b1100 | 0x90, run.head[3]])  # no checksum; bits enough
     table = b'Xing' + struct.pack('>II', 1, run.frames + run.frames // 50 + 10)
     content = head + bytes(_contents_at(run.frame.kind) - 4) + table
     return view(content.ljust(mpeg_frame(head).size, b'\0'), (f, run.start, run.stop))

@@ -48,11 +48,11 @@ class SoundFileReader:
 
 def _riff_ends(file: sf.SoundFile) -> bool:
     "Returns whether all the bytes are there that the chunks' headers declare."
-    # who writes to a pipe declares about 2 or 4 GB, because the length is not known: nothing is missing. Nor is a last byte that pads
+    # who writes to a pipe declares about 2 or 4 GB, because the length is not known: nothing is missing. Nor is a byte that pads
     sizes = re.findall(r'(data|SSND|riff|Riff size|Data Size|BODY) *: (\d+) \(should be (\d+)\)', file.extra_info)
-    if any(int(real) + (part[0] in 'rR') < int(said) and not 2**31 - 2**16 <= int(said) <= 2**32 for part, said, real in sizes):
-        return False
-    return 'to be truncated' not in file.extra_info or file.subtype == 'GSM610'  # of which it says so wherever blocks are odd
+    for part, said, real in sizes:
+        if int(real) + (part[0] in 'rR') < int(said) and not 2**31 - 2**16 <= int(said) <= 2**32: return False
+    return 'to be truncated' not in file.extra_info or file.subtype == 'GSM610'  # an odd block is no truncation
 
 # %% ../../nbs/audio/01_decode.ipynb #aea9662f
 def _version(path) -> tuple[int, ...]:
@@ -72,21 +72,26 @@ def _scan(look, f, path):
     f.seek(at)
     return found
 
+# %% ../../nbs/audio/01_decode.ipynb #5ff9451e
 def _by_ffmpeg(f, name: str, what: str) -> FFmpegReader:
     "Returns FFmpeg's reader. Raises AudioError if there is none, or if it can do nothing with the file."
     f.seek(0)
     try: import av
     except ImportError as e:
-        raise AudioError(f'{name}: {what}, which libsndfile does not read; pip install "hear_nb[m4a]", and it is read') from e
+        cause = f'{what}, which libsndfile does not read; pip install "hear_nb[m4a]", and it is read'
+        raise AudioError(f'{name}: {cause}') from e
     try: return FFmpegReader(f)
-    except (av.FFmpegError, ValueError, AttributeError) as e: raise AudioError(f'{name}: not an audio file, or a damaged one ({e})') from e
+    except (av.FFmpegError, ValueError, AttributeError) as e:
+        raise AudioError(f'{name}: not an audio file, or a damaged one ({e})') from e
 
 def _by_libsndfile(source, f, name: str):
-    "Returns libsndfile's reader, or FFmpeg's of an encoding that libsndfile does not know. Raises LibsndfileError, AudioError."
+    "Returns libsndfile's reader, or FFmpeg's of an encoding that it does not know. Raises LibsndfileError, AudioError."
     try: reader = SoundFileReader(source)
     except sf.LibsndfileError as e:
-        if re.search('unsupported|unimplemented', e.error_string, re.IGNORECASE): return _by_ffmpeg(f, name, 'an encoding')
-        raise
+        f.seek(0)
+        rare = re.match(rb'OggS.{24,40}(\x7fFLAC|Speex )', f.read(64), re.DOTALL)  # it gives up on most of these
+        if not rare and not re.search('unsupported|unimplemented', e.error_string, re.IGNORECASE): raise
+        return _by_ffmpeg(f, name, 'an encoding')
     if not _riff_ends(reader.file): raise AudioError(f'{name}: {_TRUNCATED}')
     return reader
 
@@ -97,8 +102,10 @@ def _ogg_readers(f, path, name: str) -> list:
     if not all(link.whole for link in links): raise AudioError(f'{name}: {_TRUNCATED}')
     f.seek(0)
     if len(links) == 1: return [_by_libsndfile(path or f, f, name)]
-    return [_by_libsndfile(view((f, link.start, link.stop)), f, name) for link in links]
+    parts = [view((f, link.start, link.stop)) for link in links]
+    return [_by_libsndfile(part, part, name) for part in parts]
 
+# %% ../../nbs/audio/01_decode.ipynb #1babe6a3
 def _mpeg_readers(f, path, source, name: str) -> list:
     "Returns a reader for each run of frames, none if there are no runs. Raises AudioError."
     runs = _scan(mpeg_runs, f, path)
@@ -106,14 +113,15 @@ def _mpeg_readers(f, path, source, name: str) -> list:
     said, counted = runs[0].said, sum(run.frames for run in runs)
     if said is not None and said > counted + 1: raise AudioError(f'{name}: {_TRUNCATED}')
     f.seek(0)
-    if len(runs) == 1 and said is not None and said >= counted - 1: return [SoundFileReader(source)]  # it is told the length
-    layered = any(run.frame.kind[1] != 3 for run in runs)  # of layers 1 and 2 it guesses well: their bit rate is constant
-    readers = [SoundFileReader(source)] if layered else [SoundFileReader(prepend_count(f, run)) for run in runs]
+    if len(runs) == 1 and said is not None and said >= counted - 1: return [SoundFileReader(source)]
+    constant = any(run.frame.kind[1] != 3 for run in runs)  # layers 1 and 2 have one bit rate, of which a guess is right
+    readers = [SoundFileReader(source)] if constant else [SoundFileReader(prepend_count(f, run)) for run in runs]
     for one, run in zip(readers, runs):
         one.frames = run.frames * run.frame.samples
         one.least = int(.98 * one.frames) - 4 * run.frame.samples  # a decoder may drop its start, and a damaged frame
     return readers
 
+# %% ../../nbs/audio/01_decode.ipynb #b8cba9ff
 def _readers(f, path, name: str) -> list:
     "Returns a reader for each of the streams in a file. Raises AudioError, LibsndfileError."
     head = f.read(16)
@@ -124,7 +132,7 @@ def _readers(f, path, name: str) -> list:
     if filled := fill_in_sizes(f): return [SoundFileReader(filled)]
     noted = path and (path.with_name(f'._{path.name}').exists() or path.with_name('.AppleDouble').exists())
     source = f if path is None or noted else path  # libsndfile would take macOS's note beside a file for a part of it
-    mpeg = tag_size(head) or mpeg_frame(head) or Path(name).suffix.lower() in ('.mp3', '.mpga')  # those may begin with anything
+    mpeg = tag_size(head) or mpeg_frame(head) or Path(name).suffix.lower() in ('.mp3', '.mpga')  # or begins amid a frame
     if mpeg and (readers := _mpeg_readers(f, path, source, name)): return readers
     f.seek(0)
     return [_by_libsndfile(source, f, name)]
@@ -143,26 +151,28 @@ def _check_path(path: Path, name: str):
     if not path.is_file(): raise AudioError(f'{name}: not a file')
     if not os.access(path, os.R_OK): raise AudioError(f'{name}: no permission to read it')
 
+# %% ../../nbs/audio/01_decode.ipynb #c9b46699
 @contextmanager
 def open_sound(
     source,          # a path, or an open binary file
     name: str = '',  # what to call it in an error; '': the path
 ):
-    "Gives a reader for each of the streams that follow one another in a file. What fails while it is open is an AudioError."
+    "Gives a reader for each of the streams in a file, one after the other. What fails while it is open is an AudioError."
     name, path = str(name or source), None if hasattr(source, 'read') else Path(source)
     if path is not None: _check_path(path, name)
     try:
         with ExitStack() as stack:
-            readers = _readers(stack.enter_context(open(path, 'rb')) if path is not None else _rewound(source), path, name)
+            f = _rewound(source) if path is None else stack.enter_context(open(path, 'rb'))
+            readers = _readers(f, path, name)
             for reader in readers: stack.callback(reader.close)
-            for reader in readers:  # a damaged header could make years of a second
-                if reader.rate < 1000: raise AudioError(f'{name}: a sample rate of {reader.rate} Hz, expected at least 1000')
+            low = [reader.rate for reader in readers if reader.rate < 1000]  # could make years of a second
+            if low: raise AudioError(f'{name}: a sample rate of {low[0]} Hz, expected at least 1000')
             yield readers
     except AudioError: raise
     except sf.LibsndfileError as e:
         cut = re.search('lost sync|malformed', e.error_string)  # what libsndfile says where a file ends too soon
         raise AudioError(f'{name}: {"truncated or damaged" if cut else "not an audio file"} ({e.error_string})') from e
-    except Exception as e: raise AudioError(f'{name}: cannot be read ({e})') from e  # each decoder has errors of its own
+    except Exception as e: raise AudioError(f'{name}: cannot be read ({e})') from e  # each decoder has its own errors
 
 # %% ../../nbs/audio/01_decode.ipynb #c3cc7239
 MAX_AMPLITUDE = 1e15  # louder samples are cut to this, or their power would not fit into float32
@@ -196,9 +206,10 @@ def _as_channels(
     try: x = x.detach().cpu().float().numpy() if isinstance(x, Tensor) and x.is_floating_point() else np.asarray(x)
     except (ValueError, TypeError) as e: raise AudioError(f'{name}: not an array of samples ({e})') from e
     if x.dtype.kind == 'i' and x.dtype.itemsize < 8: x = x / -float(np.iinfo(x.dtype).min)
-    elif x.dtype.kind == 'i': raise AudioError(f'{name}: how loud 64-bit integers are is not known; expected floats or int16')
+    elif x.dtype.kind == 'i': raise AudioError(f'{name}: 64-bit integers have no known scale; expected floats or int16')
     elif x.dtype.kind != 'f': raise AudioError(f'{name}: samples of type {x.dtype}, expected floats or signed integers')
-    if x.ndim not in (1, 2): raise AudioError(f'{name}: {x.ndim} dimensions, expected (samples,) or (channels, samples)')
+    if x.ndim not in (1, 2):
+        raise AudioError(f'{name}: {x.ndim} dimensions, expected (samples,) or (channels, samples)')
     if x.ndim == 2 and x.shape[0] == 0: raise AudioError(f'{name}: zero channels')
     if x.ndim == 2 and x.shape[0] > x.shape[1] > 0 and x.shape[0] > 8:
         raise AudioError(f'{name}: {x.shape[0]} channels of {x.shape[1]} samples, expected (channels, samples)')
@@ -219,7 +230,8 @@ def _check_length(streams: list, name: str):
         if rate < 200: warnings.warn(f'{name}: a sample rate of {rate} Hz; were kHz meant?', stacklevel=3)
     seconds = sum(len(samples) / rate for samples, rate in streams)
     if seconds == 0: raise AudioError(f'{name}: empty, it has no samples')
-    if seconds < WINDOW / SAMPLE_RATE: raise AudioError(f'{name}: {1000 * seconds:.1f} ms is shorter than one window of 25 ms')
+    if seconds < WINDOW / SAMPLE_RATE:
+        raise AudioError(f'{name}: {1000 * seconds:.1f} ms is shorter than one window of 25 ms')
 
 # %% ../../nbs/audio/01_decode.ipynb #9ca1f40b
 def load(
@@ -227,7 +239,7 @@ def load(
     sample_rate: int | None = None, # Hz; of an array, where None means 16 kHz. A file knows its own
     name: str = 'audio',            # what to call an array or an open file in an error
 ) -> Tensor:
-    "Returns a mono waveform at 16 kHz, (samples,) float32. Raises AudioError if the audio cannot be used, and says why."
+    "Returns a mono waveform at 16 kHz, (samples,) float32. Raises AudioError, which says why it cannot be used."
     if isinstance(x, (str, PathLike)) or hasattr(x, 'read'):
         name, empty = name if hasattr(x, 'read') else fspath(x), np.zeros(0, np.float32)
         with open_sound(x, name) as readers:
@@ -235,7 +247,7 @@ def load(
     else: streams = [(_as_channels(x, name).mean(0), SAMPLE_RATE if sample_rate is None else sample_rate)]
     _check_length(streams, name)
     x = np.concatenate([_resample(*stream) for stream in streams])
-    return torch.from_numpy(np.pad(x, (0, max(0, WINDOW - len(x)))))  # rounding may have cost the last sample of a 25 ms clip
+    return torch.from_numpy(np.pad(x, (0, max(0, WINDOW - len(x)))))  # rounding may have cost a 25 ms clip its last sample
 
 # %% ../../nbs/audio/01_decode.ipynb #6921cf52
 def read_blocks(
@@ -243,7 +255,7 @@ def read_blocks(
     seconds: float = 30.,  # of the file decoded at once
     name: str = '',        # what to call it in an error; '': the path
 ):
-    "Yields a file's waveform at 16 kHz, mono float32 arrays one after another. Raises AudioError, at the latest at the end."
+    "Yields a file's waveform at 16 kHz in mono float32 arrays. Raises AudioError, at the latest at the end."
     import soxr
     name = str(name or source)
     with open_sound(source, name) as readers:
@@ -264,8 +276,8 @@ def _read_span(
     name: str,         # what to call it in an error
 ) -> np.ndarray:
     "Returns the samples at 16 kHz from `first` to `last`, fewer if the stream ends before."
-    rate = reader.rate
-    step, steps = rate // math.gcd(rate, SAMPLE_RATE), SAMPLE_RATE // math.gcd(rate, SAMPLE_RATE)  # as long as each other
+    rate, common = reader.rate, math.gcd(reader.rate, SAMPLE_RATE)
+    step = rate // common  # every so many samples, one falls on a sample at 16 kHz
     begin = max(0, int((first / SAMPLE_RATE - _CONTEXT) * rate)) // step * step
     if begin >= reader.frames: return np.zeros(0, np.float32)
     if begin: reader.seek(begin)
@@ -274,18 +286,23 @@ def _read_span(
     while left > 0 and len(x := reader.read(min(left, 2**20))):
         blocks.append(_finite(x, name).mean(1))
         left -= len(x)
-    offset = begin // step * steps
+    offset = begin // step * (SAMPLE_RATE // common)
     return _resample(np.concatenate(blocks), rate)[first - offset: None if last is None else last - offset]
 
 # %% ../../nbs/audio/01_decode.ipynb #a7359096
-@lru_cache
+_SLOW: set[str] = set()  # formats of which it was said
+
 def _say_slow(form: str, name: str):
-    warnings.warn(f'{name}: in {form} no place can be looked up, so the whole file is decoded for each piece. Convert it to FLAC.',
-                  stacklevel=4)
+    "Warns that looking up a place takes long, once a format."
+    if form in _SLOW: return
+    _SLOW.add(form)
+    warnings.warn(f'{name}: in {form} no place can be looked up, so the whole file is decoded for each piece. '
+                  'Convert it to FLAC.', stacklevel=4)
 
 @lru_cache(1)  # the pieces of a file mostly come one after the other
 def _whole(path: str, version: tuple) -> Tensor: return load(path)
 
+# %% ../../nbs/audio/01_decode.ipynb #685dfdca
 def load_span(
     path,                        # of a file that libsndfile or FFmpeg reads
     start: float | None = None,  # seconds; None: where the file starts
@@ -293,15 +310,18 @@ def load_span(
 ) -> Tensor:
     "Returns a part of a file, (samples,) at 16 kHz. Raises AudioError."
     if start is None and end is None: return load(path)
-    if any(t is not None and not 0 <= t < 1e9 for t in (start, end)): raise AudioError(f'{path}: there is nothing from {start} to {end} s')
+    if any(t is not None and not 0 <= t < 1e9 for t in (start, end)):
+        raise AudioError(f'{path}: there is nothing from {start} to {end} s')
     first, last = round((start or 0) * SAMPLE_RATE), None if end is None else round(end * SAMPLE_RATE)
     with open_sound(path) as readers:
         if len(readers) == 1 and readers[0].can_seek:
-            x, seconds = torch.from_numpy(_read_span(readers[0], first, last, str(path)).copy()), readers[0].frames / readers[0].rate
+            x = torch.from_numpy(_read_span(readers[0], first, last, str(path)).copy())
+            seconds = readers[0].frames / readers[0].rate
         else:
             _say_slow(readers[0].format if len(readers) == 1 else 'several streams in one file', str(path))
             whole = _whole(str(path), _version(path))
-            x, seconds = whole[first: last].clone(), len(whole) / SAMPLE_RATE  # a copy, or the whole would stay in memory with it
+            seconds = len(whole) / SAMPLE_RATE
+            x = whole[first: last].clone()  # or the whole would stay in memory with it
     if len(x) < WINDOW: raise AudioError(f'{path}: no 25 ms between {start} and {end} s, it lasts {seconds:.2f} s')
     return x
 

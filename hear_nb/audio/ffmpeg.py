@@ -13,15 +13,16 @@ import numpy as np
 
 # %% ../../nbs/audio/06_ffmpeg.ipynb #a2294549
 ENDINGS = dict(
-    m4a='M4A', m4b='M4A', m4r='M4A', mp4='MP4', m4v='MP4', mov='QuickTime', aac='AAC', adts='AAC', weba='WebM', webm='WebM',
-    mka='Matroska', mkv='Matroska', wma='WMA', wmv='WMV', asf='ASF', avi='AVI', amr='AMR', awb='AMR', gsm='raw GSM', ac3='AC-3',
-    eac3='AC-3', dts='DTS', wv='WavPack', ape="Monkey's Audio", tta='True Audio', tak='TAK', mpc='Musepack', spx='Speex', dsf='DSD',
-    dff='DSD', ra='RealAudio', rm='RealAudio') | {'3gp': '3GP', '3gpp': '3GP', '3g2': '3GP'}
+    m4a='M4A', m4b='M4A', m4r='M4A', mp4='MP4', m4v='MP4', mov='QuickTime', aac='AAC', adts='AAC', weba='WebM',
+    webm='WebM', mka='Matroska', mkv='Matroska', wma='WMA', wmv='WMV', asf='ASF', avi='AVI', amr='AMR', awb='AMR',
+    gsm='raw GSM', ac3='AC-3', eac3='AC-3', dts='DTS', wv='WavPack', ape="Monkey's Audio", tta='True Audio', tak='TAK',
+    mpc='Musepack', spx='Speex', dsf='DSD', dff='DSD', ra='RealAudio', rm='RealAudio') | {'3gp': '3GP', '3gpp': '3GP', '3g2': '3GP'}
 
 _BEGINNINGS = re.compile(
-    rb'....ftyp|\x1aE\xdf\xa3|0&\xb2\x75|RIFF....AVI |#!AMR|\xff[\xf0\xf1\xf8\xf9]|ADIF|wvpk|MAC |TTA[12]|tBaK|MP\+|MPCK|\x0b\x77|'
-    rb'\x7f\xfe\x80\x01|DSD |FRM8|\.RMF|\.ra\xfd', re.DOTALL)
-_NAMED = {b'\x1aE\xdf\xa3': 'Matroska or WebM', b'0&\xb2\x75': 'WMA', b'#!AM': 'AMR', b'wvpk': 'WavPack', b'RIFF': 'AVI'}
+    rb'....ftyp|\x1aE\xdf\xa3|0&\xb2\x75|RIFF....AVI |#!AMR|\xff[\xf0\xf1\xf8\xf9]|ADIF|wvpk|MAC |TTA[12]|tBaK|MP\+|MPCK|'
+    rb'\x0b\x77|\x7f\xfe\x80\x01|DSD |FRM8|\.RMF|\.ra\xfd', re.DOTALL)
+_NAMED = {b'\x1aE\xdf\xa3': 'Matroska or WebM', b'0&\xb2\x75': 'WMA', b'#!AM': 'AMR', b'wvpk': 'WavPack',
+          b'RIFF': 'AVI'}
 
 def foreign_format(
     head: bytes,  # the first sixteen bytes of a file
@@ -48,7 +49,7 @@ class FFmpegReader:
         self.blocks, self.rest = self._blocks(), np.zeros((context.layout.nb_channels, 0), np.float32)
 
     def _blocks(self):
-        "Yields the time in seconds of each of the codec's frames, None if it has none, and its samples, (channels, samples)."
+        "Yields the time of each of the codec's frames, in seconds or None, and its samples, (channels, samples)."
         for frame in self.file.decode(self.stream):
             time = None if frame.pts is None else float(frame.pts * frame.time_base)
             frame.pts = None  # or a gap in the times would be filled

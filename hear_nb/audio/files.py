@@ -14,8 +14,8 @@ from .ffmpeg import ENDINGS
 
 # %% ../../nbs/audio/07_files.ipynb #4daec819
 SOUND_ENDINGS = frozenset(
-    '16svx 8svx aif aifc aiff au avr bwf caf fap flac htk iff ircam mat4 mat5 mp1 mp2 mp3 mpc2k mpga nist oga ogg opus paf pvf rf64 sd2 '
-    'sds sf snd sph svx voc w64 wav wave wavex wve xi'.split()) | ENDINGS.keys()  # libsndfile's, and FFmpeg's
+    '16svx 8svx aif aifc aiff au avr bwf caf fap flac htk iff ircam mat4 mat5 mp1 mp2 mp3 mpc2k mpga nist oga ogg '
+    'opus paf pvf rf64 sd2 sds sf snd sph svx voc w64 wav wave wavex wve xi'.split()) | ENDINGS.keys()  # libsndfile's, and FFmpeg's
 
 _LITTER = '__macosx', '.appledouble', '.trash', '.trashes', '$recycle.bin', 'recycler', 'recycled'
 
@@ -45,8 +45,8 @@ def sounds_in(
         inner[:] = [name for name in inner if not is_litter(name)]
         paths += [Path(place, n) for n in names if is_sound(n) or n.lower().endswith(tuple(also)) and not is_litter(n)]
     if paths: return sorted(paths)
-    cause = 'no audio files below it' if Path(folder).is_dir() else 'not a folder' if Path(folder).exists() else 'no such folder'
-    raise AudioError(f'{folder}: {cause}')
+    if Path(folder).is_dir(): raise AudioError(f'{folder}: no audio files below it')
+    raise AudioError(f'{folder}: {"not a folder" if Path(folder).exists() else "no such folder"}')
 
 # %% ../../nbs/audio/07_files.ipynb #d01231b7
 def linked_file(tar: tarfile.TarFile, member: tarfile.TarInfo) -> tarfile.TarInfo | None:

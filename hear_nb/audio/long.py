@@ -50,7 +50,7 @@ class DecodedFile:
 LONG = 30 * SAMPLE_RATE  # samples: longer clips are heard piece by piece
 
 def _may_be_long(source, name: str) -> bool:
-    "Returns whether a file lasts longer than `LONG` by its header, or does not say how long it lasts. Raises AudioError."
+    "Returns whether a file's header says more than `LONG`, or does not say how long it is. Raises AudioError."
     with open_sound(source, name) as readers:
         if any(reader.frames is None for reader in readers): return True
         return sum(reader.frames / reader.rate for reader in readers) > LONG / SAMPLE_RATE
@@ -61,7 +61,7 @@ def open_clip(
     name: str = 'audio',            # what to call an array or an open file in an error
     decode_to=None,                 # where to keep a long file's samples; None: in a file that vanishes
 ):
-    "Returns the waveform as `audio.load` does, or a DecodedFile if it is a file of more than `LONG`. Raises AudioError."
+    "Returns the waveform as `load` does, or a DecodedFile if it is a file of more than `LONG`. Raises AudioError."
     if isinstance(x, (str, PathLike)) or hasattr(x, 'read'):
         name = name if hasattr(x, 'read') else str(x)
         if _may_be_long(x, name):

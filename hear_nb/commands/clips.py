@@ -52,7 +52,7 @@ def _shard(
     clips = []
     try:
         with tarfile.open(path, 'r:') as tar:
-            clips += [Clip(str(path), *sound) for sound in tar_sounds(tar)]
+            for sound in tar_sounds(tar): clips.append(Clip(str(path), *sound))
         with open(path, 'rb') as f:
             f.seek(-512, os.SEEK_END)
             if any(f.read()): raise tarfile.ReadError('truncated, it has no end mark')  # of which tarfile says nothing

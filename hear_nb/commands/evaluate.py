@@ -35,7 +35,9 @@ def evaluate(
     seconds: float = 6.,       # longest piece of a clip
     seed: int = 0,
 ):
-    "Measures a model under a dataset's own protocol, and prints what it finds; names unusable clips, and leaves them out. Raises ValueError, AudioError."
+    """Measures a model under a dataset's own protocol, and prints what it finds. Raises ValueError, AudioError.
+
+    Unusable clips are named and left out."""
     if protocol not in PROTOCOLS: raise ValueError(f'protocol {protocol!r}: there are {", ".join(PROTOCOLS)}')
     data, cfg = open_dataset(dataset, root), TrainConfig(steps=steps, batch_size=batch_size, lr=lr, seconds=seconds, seed=seed)
     name, runs = 'model' if isinstance(model, HEAR) else str(model), Path(output).with_suffix('.runs') if output else None

@@ -64,7 +64,7 @@ def usable_clips(
     data: Dataset,
     rows=None,  # numbers of clips; None: all
 ):
-    "Yields the number and the waveform of each clip that can be decoded. The others are named in warnings. Raises Unreachable."
+    "Yields the number and the waveform of each clip that can be decoded, and warns of the others. Raises Unreachable."
     for i in range(len(data)) if rows is None else rows:
         try: x = data[i]
         except Unreachable: raise
@@ -103,7 +103,7 @@ class Draws(torch.utils.data.Dataset):
         return x, int(self.y[i]), int(rng.integers(2**62))
 
     def _usable(self, i: int) -> tuple[int, Tensor]:
-        "Returns the clip, or in place of an unusable one, which is named once, the next one; and its number. Raises AudioError."
+        "Returns the number and the waveform of this clip, or of the next one that can be decoded. Raises AudioError."
         for k in range(min(100, len(self.data))):
             if (j := (i + k) % len(self.data)) in self.unusable: continue
             for _, x in usable_clips(self.data, [j]): return j, x

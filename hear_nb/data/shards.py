@@ -70,16 +70,19 @@ def _known(
 def _clip_key(
     name: str,  # of a member
 ) -> tuple[str, str]:
-    "Returns which clip it belongs to, and what stands behind that in its name: as in WebDataset, what follows the first dot."
+    "Returns which clip it belongs to, and what follows in its name: as in WebDataset, all from the first dot on."
     folder, _, file = name.rpartition('/')
     dots = len(file) - len(file.lstrip('.'))  # a hidden file's name begins with one
     stem, _, ending = file[dots:].partition('.')
     return f'{folder}/{file[:dots]}{stem}', ending
 
+# %% ../../nbs/data/05_shards.ipynb #434d6388
 def index(
     url: str,  # of one shard, on a disk or anywhere fsspec reads
 ) -> pd.DataFrame:
-    "Returns a row a clip: `file`, `shard`, `offset` and `size` in bytes, and what else its JSON says; none for an empty tar. Raises AudioError."
+    """Returns a row a clip: `file`, `shard`, `offset` and `size` in bytes, and what else its JSON says; none for an empty tar.
+
+    Raises AudioError."""
     import fsspec
     url, places, known = str(url), {}, {}
     try:
@@ -88,13 +91,16 @@ def index(
                 if member.isdir() or any(map(is_litter, member.name.split('/'))): continue
                 key, ending = _clip_key(member.name)
                 clip = known.setdefault(key, {})
-                if ending in ('json', 'cls') and member.isfile(): clip.update(_known(tar.extractfile(member).read(), f'{url}/{member.name}'))
+                if ending in ('json', 'cls') and member.isfile():
+                    clip.update(_known(tar.extractfile(member).read(), f'{url}/{member.name}'))
                 if not is_sound(member.name): continue
                 file, first = linked_file(tar, member), places.get(key)
-                if first and '.' in ending and Path(first[0]).name.count('.') > 1:  # else it is another version of that clip
-                    raise AudioError(f'{url}: {first[0]} and {member.name} would be one clip: names end at the first dot')
+                if first and '.' in ending and Path(first[0]).name.count('.') > 1:  # else another version of that clip
+                    both = f'{first[0]} and {member.name}'
+                    raise AudioError(f'{url}: {both} would be one clip: names end at the first dot')
                 if first is None or '.' not in ending:
-                    places[key] = member.name, url.rpartition('/')[2], *((file.offset_data, file.size) if file else (0, 0))
+                    place = (file.offset_data, file.size) if file else (0, 0)
+                    places[key] = member.name, url.rpartition('/')[2], *place
     except AudioError: raise
     except Exception as e: raise AudioError(f'{url}: not a shard ({e})') from e  # every kind of storage has its own errors
     if known and not places: raise AudioError(f'{url}: no clips in it')
