@@ -7,7 +7,7 @@ __all__ = ['plain_relative_attention', 'skew', 'unskew', 'skewed_relative_attent
 
 # %% ../../nbs/model/01_attention.ipynb #1ccd725b
 import torch, torch.nn.functional as F
-from torch import nn, Tensor
+from torch import Tensor
 
 # %% ../../nbs/model/01_attention.ipynb #d9c92e05
 def plain_relative_attention(
