@@ -117,7 +117,7 @@ def weights(self: LayerAttention,
             head: int | None = None,   # None: the mean over the heads
             window: int = 0,
            ) -> Tensor:
-    "Returns (frames, frames) of one window, rows sum to 1. Raises IndexError for a layer, head or window that is not there."
+    "Returns (frames, frames) of one window; rows sum to 1. Raises IndexError for what is not there."
     if layer is None: return self.rollout(window)
     p = self.terms(layer, window).weights.cpu()
     if head is not None and not 0 <= head < len(p): raise IndexError(f'head {head}: there are 0 to {len(p) - 1}')
@@ -144,7 +144,7 @@ def matrix(self: LayerAttention,
            head: int | None = None,   # None: the mean over the heads
            most: int = 3000,          # rows; of a clip above a minute, frames are merged until it has no more
           ) -> np.ndarray:
-    "Returns (rows, rows), the attention of all frames; rows sum to 1. Of merged frames, the mean row and the summed columns."
+    "Returns (rows, rows), of all frames; rows sum to 1. Of merged frames, the mean row and the summed columns."
     k, w = -(-self.frames // most), self.windows
     n = -(-self.frames // k)
     out, cells = torch.zeros(n, n), torch.arange(self.frames) // k

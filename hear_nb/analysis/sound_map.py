@@ -306,7 +306,8 @@ def add(self: SoundMap,
 def _with_row(table: pd.DataFrame, file: str) -> pd.DataFrame:
     "Returns the table with one more row, of which only the file is known."
     wider = {'i': 'Int64', 'u': 'UInt64', 'b': 'boolean'}  # that have room for a gap
-    longer = table.astype({c: wider[t.kind] for c, t in table.dtypes.items() if t.kind in wider}).reindex(range(len(table) + 1))
+    whole = {c: wider[t.kind] for c, t in table.dtypes.items() if t.kind in wider}
+    longer = table.astype(whole).reindex(range(len(table) + 1))
     text = [c for c in table if types.is_string_dtype(table[c])]
     longer.loc[len(table), text] = ''  # as a CSV has it
     longer.loc[len(table), 'file'] = file

@@ -203,7 +203,7 @@ def concatenate_segments(
     found: list[Segment],
     code: int,
 ) -> tuple[Tensor, np.ndarray, list[float]]:
-    "Returns the segments one after another, (samples,), the light on each frame (1: the code), and where each begins (s)."
+    "Returns the segments in a row, (samples,), the light on each frame (1: the code), and where each begins (s)."
     step, gap = HOP * STACK, 8  # samples a frame, silent frames after each segment
     frames = np.array([s.last - s.first + gap for s in found])
     sound, light = torch.zeros(step * frames.sum()), np.full(frames.sum(), .3)
@@ -217,6 +217,7 @@ def concatenate_segments(
 # %% ../../nbs/analysis/04_tokens.ipynb #43c2568f
 def contingency(a: TokenizedDataset, b: TokenizedDataset) -> np.ndarray:
     "Returns (codes of `a`, codes of `b`): how often both are in the same frame. Raises ValueError for different clips."
-    if [len(t) for t in a.tokens] != [len(t) for t in b.tokens]: raise ValueError('the tokens are not of the same clips')
+    if [len(t) for t in a.tokens] != [len(t) for t in b.tokens]:
+        raise ValueError('the tokens are not of the same clips')
     pairs = np.concatenate(a.tokens) * b.codes + np.concatenate(b.tokens)
     return np.bincount(pairs, minlength=a.codes * b.codes).reshape(a.codes, b.codes)

@@ -104,7 +104,8 @@ def class_table(
     shown = shown[np.lexsort((-share[shown].max(1), share[shown].argmax(1)))]
     ax = _axes(ax, (2 + .3 * len(names), 5))
     image = _table(ax, share[shown], shown, names)
-    ax.set(ylabel='code', title=f'one token tells {bits:.2f} of the\n{np.log2(len(names)):.2f} bits of {_literal(column)}')
+    most = np.log2(len(names))
+    ax.set(ylabel='code', title=f'one token tells {bits:.2f} of the\n{most:.2f} bits of {_literal(column)}')
     _bar(image, ax, 'share of the row')
     return ax
 
@@ -140,7 +141,7 @@ def code_page(
     decoder=None,  # the `TokenDecoder`; None: without its rendering
     n: int = 12,   # segments, at most
 ):
-    "Draws a code's mean log-mel, the decoder's rendering and its surest segments. Returns the figure. Raises ValueError."
+    "Draws a code's mean log-mel, its sound alone and its surest segments. Returns the figure. Raises ValueError."
     found = segments(e, code, n)
     sound, light, _ = concatenate_segments(e, found, code)
     fig, axes = plt.subplot_mosaic('aa;cc' if decoder is None else 'ab;cc', figsize=(8, 5), layout='constrained')

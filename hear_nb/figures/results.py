@@ -31,7 +31,8 @@ def map_clips(
     classes, style = np.unique(labels), dict(linestyle='', mec='k', mew=.5, ms=6, alpha=.85)
     dots = [ax.plot(*places[labels == label].T, marker=marker, color=colour, **style)[0]
             for label, colour, marker in zip(classes, cycle(OKABE_ITO), cycle(MARKERS))]
-    _legend(ax, dots, classes, loc='center left', bbox_to_anchor=(1, .5), frameon=False, ncols=1 + (len(classes) - 1) // 20)
+    columns = 1 + (len(classes) - 1) // 20
+    _legend(ax, dots, classes, loc='center left', bbox_to_anchor=(1, .5), frameon=False, ncols=columns)
     ax.set(xticks=[], yticks=[], xlabel=names[0], ylabel=names[1])
     return ax
 
@@ -65,7 +66,7 @@ def confusion(
 # %% ../../nbs/figures/03_results.ipynb #bdc3eab1
 @black_on_white
 def accuracies(
-    table: pd.DataFrame,  # columns task, method, accuracy (0 to 1), and maybe low and high, its 95 % confidence interval
+    table: pd.DataFrame,  # task, method, accuracy (0 to 1), and maybe low and high, its 95 % confidence interval
     ax=None,              # axes to draw into; None: a new figure
 ):
     "Draws accuracies by task and method. Returns the axes. Raises ValueError if a column is missing."
@@ -79,7 +80,8 @@ def accuracies(
         height = [tasks.index(t) + ((i + 1) / (len(methods) + 1) - .5) for t in rows.task]
         ends = np.zeros((2, len(rows)))
         if {'low', 'high'} <= set(table): ends = 100 * np.array([rows.accuracy - rows.low, rows.high - rows.accuracy])
-        dots.append(ax.errorbar(100 * rows.accuracy, height, xerr=ends, fmt=marker, color=colour, label=method, **style))
+        style |= dict(fmt=marker, color=colour, label=method)
+        dots.append(ax.errorbar(100 * rows.accuracy, height, xerr=ends, **style))
     ax.set_yticks(range(len(tasks)), map(_literal, tasks))
     ax.set(ylim=(len(tasks) - .5, -.5), xlim=(0, 100), xlabel='accuracy (%)')
     ax.hlines(np.arange(len(tasks) - 1) + .5, 0, 100, color='.8', lw=.8)

@@ -20,8 +20,8 @@ from .palette import ink, MEL, OKABE_ITO, token_colour
 # %% ../../nbs/figures/01_spectrogram.ipynb #03bb8a1c
 STYLE = {
     'figure.facecolor': 'w', 'axes.facecolor': 'w', 'text.color': 'k', 'axes.labelcolor': 'k', 'axes.edgecolor': '.3',
-    'axes.titlecolor': 'k', 'xtick.color': 'k', 'ytick.color': 'k', 'font.size': 9, 'axes.titlesize': 10, 'axes.labelsize': 9,
-    'xtick.labelsize': 8, 'ytick.labelsize': 8, 'legend.fontsize': 8, 'legend.facecolor': 'w'}
+    'axes.titlecolor': 'k', 'xtick.color': 'k', 'ytick.color': 'k', 'font.size': 9, 'axes.titlesize': 10,
+    'axes.labelsize': 9, 'xtick.labelsize': 8, 'ytick.labelsize': 8, 'legend.fontsize': 8, 'legend.facecolor': 'w'}
 
 # %% ../../nbs/figures/01_spectrogram.ipynb #bf2502cb
 black_on_white = plt.rc_context(STYLE)  # a decorator
@@ -53,7 +53,7 @@ def spectrogram(
     sample_rate: int | None = None, # Hz; of an array, where None means 16 kHz
     ax=None,                        # axes to draw into; None: a new figure
 ):
-    "Draws the standardised log-mel spectrogram. Returns the axes: seconds, and mel rows labelled in Hz. Raises AudioError."
+    "Draws the standardised log-mel spectrogram. Returns the axes, in seconds and mel rows. Raises AudioError."
     log_mel = _frontend()(load(x, sample_rate)[None]).log_mel[0].numpy()
     ax, step = _axes(ax), HOP / SAMPLE_RATE
     sharp = 'nearest' if log_mel.shape[1] < 600 else 'auto'  # a smaller file, while a column is wider than a pixel
@@ -107,7 +107,7 @@ def tokens(
     ax=None,                        # axes to draw into; None: a new figure
     top: int = 12,                  # how many of the most frequent tokens get their colour; the others are grey
 ):
-    "Draws the spectrogram, its tokens below. Returns its axes; the strip is `child_axes[0]`. Raises AudioError, ValueError."
+    "Draws the spectrogram, its tokens below. Returns its axes, the strip as a child. Raises AudioError, ValueError."
     tokens = _frames(tokens, x, sample_rate, 'tokens')
     ax = spectrogram(x, sample_rate, ax)
     names, counts = np.unique(tokens, return_counts=True)

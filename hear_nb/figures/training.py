@@ -169,7 +169,7 @@ def _draw_codes(stage, clips, figure):
     tokens(clips[0], found[0], ax=right)
 
 def _draw_guesses(stage, clips, figure):
-    "Draws which hidden frames of the first clip are guessed right; of frames with many labels, with half of them right."
+    "Draws which hidden frames of the first clip are guessed right; of frames with many labels, at least half."
     import torch
     waveform = clips[0][None].to(next(stage.parameters()).device)
     lengths = torch.tensor([len(clips[0])], device=waveform.device)

@@ -79,6 +79,43 @@ class _Worker:
         "Waits until all jobs are done."
         while (thread := self.thread) is not None: thread.join()
 
+# %% ../../nbs/viz/02_embeddings.ipynb #93091cd6
+class _Stale(Exception): "Somebody has asked for something newer."
+
+class _Background(_View):
+    "A view with slow work, and a line that says how far it is."
+    def __init__(self):
+        self.worker, self.version = _Worker(), 0
+        self.status = widgets.HTML()
+        self.progress = widgets.FloatProgress(max=1, layout=widgets.Layout(width='150px', visibility='hidden'))
+        super().__init__()
+
+    def wait(self):
+        "Waits until all work in the background is done. Returns itself."
+        self.worker.wait()
+        return self
+
+    def close(self):
+        "Ends the work in the background, and closes all that the view is made of."
+        self.version += 1
+        self.worker.jobs.clear()
+        super().close()
+
+    def _say(self, text: str, share: float | None = None):
+        "Shows a line, and the share that is done. Text stays text: no HTML, and no formula between two dollar signs."
+        self.status.value = html.escape(text, quote=False)
+        self.progress.value = share or 0
+        self.progress.layout.visibility = 'hidden' if share is None else 'visible'
+
+    def _later(self, work, *args):
+        "Does some work in the background, and shows what goes wrong."
+        def job():
+            try: work(*args)
+            except _Stale: return
+            except Exception as e: self._say(f'{type(e).__name__}: {e}')
+            finally: self.progress.layout.visibility = 'hidden'
+        self.worker.submit(job)
+
 # %% ../../nbs/viz/02_embeddings.ipynb #4bae37e3
 def _shades(colours: pd.Series) -> tuple[pd.Series, list[str]]:
     "Returns each point's shade, a categorical, and the shades' colours. `colours` are from `SoundMap.colours`."
@@ -119,7 +156,7 @@ class _Maps(widgets.VBox):
         "Makes the maps. Call it again when points have come."
         import jscatter
         old, size = self.children[:1], 6 if len(colours) < 3000 else 3
-        self.frames = [self._frame(space) for space in self.sounds.spaces]
+        self.frames = [_frame(self.sounds, space) for space in self.sounds.spaces]
         self.scatters = [jscatter.Scatter(data=frame, x='x', y='y', axes=False, camera_distance=1.15, size=size,
                                           background_color='white', opacity=.8) for frame in self.frames]
         for scatter in self.scatters:
@@ -131,11 +168,6 @@ class _Maps(widgets.VBox):
         self.scatters[0].widget.observe(lambda change: self.quiet or self.chosen(change.new), 'selection')
         self.children = [maps, self.legend]
         for widget in old: _close(widget)
-
-    def _frame(self, space: Space) -> pd.DataFrame:
-        s = self.sounds
-        names = [s.name(p) + (f' at {s.time(p):.2f} s' if 'time' in s.points else '') for p in range(len(s.points))]
-        return pd.DataFrame(dict(x=space.places[:, 0], y=space.places[:, 1], name=names, label=''))
 
     def paint(self, colours: pd.Series, column: str):
         "Colours the dots, and says what the colours mean."
@@ -157,6 +189,12 @@ class _Maps(widgets.VBox):
         self.quiet = True  # the maps would tell us what we tell them
         for scatter in self.scatters: scatter.selection(points)
         self.quiet = False
+
+def _frame(sounds: SoundMap, space: Space) -> pd.DataFrame:
+    "Returns the table of a space's dots."
+    names = [sounds.name(p) for p in range(len(sounds.points))]
+    if 'time' in sounds.points: names = [f'{name} at {t:.2f} s' for name, t in zip(names, sounds.points.time)]
+    return pd.DataFrame(dict(x=space.places[:, 0], y=space.places[:, 1], name=names, label=''))
 
 # %% ../../nbs/viz/02_embeddings.ipynb #624d6ba3
 def _width(pixels: int): return widgets.Layout(width=f'{pixels}px')
@@ -258,43 +296,6 @@ def _spectra(sounds: SoundMap, points: np.ndarray) -> plt.Figure:
     ax.legend(frameon=False)
     return ax.figure
 
-# %% ../../nbs/viz/02_embeddings.ipynb #93091cd6
-class _Stale(Exception): "Somebody has asked for something newer."
-
-class _Background(_View):
-    "A view with slow work, and a line that says how far it is."
-    def __init__(self):
-        self.worker, self.version = _Worker(), 0
-        self.status = widgets.HTML()
-        self.progress = widgets.FloatProgress(max=1, layout=widgets.Layout(width='150px', visibility='hidden'))
-        super().__init__()
-
-    def wait(self):
-        "Waits until all work in the background is done. Returns itself."
-        self.worker.wait()
-        return self
-
-    def close(self):
-        "Ends the work in the background, and closes all that the view is made of."
-        self.version += 1
-        self.worker.jobs.clear()
-        super().close()
-
-    def _say(self, text: str, share: float | None = None):
-        "Shows a line, and the share that is done. Text stays text: no HTML, and no formula between two dollar signs."
-        self.status.value = html.escape(text, quote=False)
-        self.progress.value = share or 0
-        self.progress.layout.visibility = 'hidden' if share is None else 'visible'
-
-    def _later(self, work, *args):
-        "Does some work in the background, and shows what goes wrong."
-        def job():
-            try: work(*args)
-            except _Stale: return
-            except Exception as e: self._say(f'{type(e).__name__}: {e}')
-            finally: self.progress.layout.visibility = 'hidden'
-        self.worker.submit(job)
-
 # %% ../../nbs/viz/02_embeddings.ipynb #8ee82fa5
 class _Controls(widgets.HBox):
     "How the map is made, and how it is coloured and searched."
@@ -305,7 +306,8 @@ class _Controls(widgets.HBox):
         self.method = widgets.ToggleButtons(options=[('UMAP', 'umap'), ('PCA', 'pca')], value=method)
         self.method.style.button_width = '60px'
         self.neighbors = widgets.IntSlider(15, 2, 100, description='neighbours', continuous_update=False, layout=wide)
-        self.distance = widgets.FloatSlider(.1, min=0, max=.99, step=.01, description='distance', continuous_update=False, layout=wide)
+        self.distance = widgets.FloatSlider(.1, min=0, max=.99, step=.01, description='distance', layout=wide)
+        self.distance.continuous_update = False
         self.color = widgets.Dropdown(options=offered, value=chosen, description='colour', layout=wide)
         self.search = widgets.Text(placeholder='search all columns, press Enter', continuous_update=False, layout=wide)
         super().__init__([self.method, self.neighbors, self.distance, self.color, self.search],
@@ -383,6 +385,86 @@ def _recolour(view: Explorer):
     view.colours = view.sounds.colours(column, view._say)
     view.maps.paint(view.colours, column)
 
+# %% ../../nbs/viz/02_embeddings.ipynb #6e930a7d
+@patch
+@black_on_white
+def figure(self: Explorer) -> plt.Figure:
+    "Returns a figure of the maps with their legend, when all work in the background is done."
+    self.wait()
+    columns = len(self.spaces)
+    fig, axes = plt.subplots(1, columns, figsize=(5 * columns + 1.5, 4.5), layout='constrained', squeeze=False)
+    for ax, space in zip(axes.flat, self.spaces):
+        handles = _dots(ax, space.places, self.colours)
+        ax.set(xticks=[], yticks=[], title=_literal(space.name))
+    name = _literal(self.color.value)
+    if self.colours.dtype == float: fig.colorbar(handles[0], ax=list(axes.flat), label=name)
+    names = ['no value'] if self.colours.dtype == float else self.colours.cat.categories
+    if self.colours.dtype != float or self.colours.isna().any():
+        _draw_legend(ax, handles[-len(names):], names, loc='center left', bbox_to_anchor=(1, .5), frameon=False,
+                     title='' if self.colours.dtype == float else name)
+    plt.close(fig)
+    return fig
+
+def _dots(ax, places: np.ndarray, colours: pd.Series) -> list:
+    "Draws the points, a marker for each name. Returns what a legend shows: the names, or the scale and its gaps."
+    if colours.dtype == float:
+        gone = colours.isna().to_numpy()
+        scale = ax.scatter(*places[~gone].T, c=colours[~gone], cmap=NUMBER, s=14)
+        return [scale, ax.scatter(*places[gone].T, color=MISSING, s=14)]
+    style, names = dict(linestyle='', mec='k', mew=.4, ms=5), colours.cat.categories
+    return [ax.plot(*places[colours == name].T, marker=m, color=c, **style)[0]
+            for name, c, m in zip(names, category_colours(len(names)), cycle(MARKERS))]
+
+# %% ../../nbs/viz/02_embeddings.ipynb #24c049ad
+def _embedded(name: str, what, data: Dataset, frames: int, embed) -> tuple[Embedding, object]:
+    "Returns a map's vectors, as an Embedding, and how a new file gets one. Raises ValueError if they do not fit."
+    if isinstance(what, tuple) or hasattr(what, 'frontend'):
+        model, layer = what if isinstance(what, tuple) else (what, None)
+        embed = partial(embed_layer, model, layer=layer)
+        what = _embed_all(embed, data, frames)
+    if not isinstance(what, Embedding): what = Embedding(np.asarray(what, np.float32), [], [])
+    name = name or 'the embedding'
+    if len(what.clip) != len(data): raise ValueError(f'{name} has {len(what.clip)} clips, the dataset {len(data)}')
+    if frames and len(what.frames) != len(data): raise ValueError(f'{name} has no frames')
+    odd = np.flatnonzero(~np.isfinite(what.clip).all(axis=1))
+    if len(odd): raise ValueError(f'{name} has values that are no numbers, first in clip {odd[0]}')
+    return what, embed
+
+def _moments(counts: np.ndarray, frames: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    "Returns the clips and the frames in them of `frames` moments, drawn at random from clips of so many frames each."
+    drawn = np.sort(np.random.default_rng(seed).permutation(counts.sum())[:frames])
+    clip = np.searchsorted(counts.cumsum(), drawn, 'right')
+    return clip, drawn - (counts.cumsum() - counts)[clip]
+
+# %% ../../nbs/viz/02_embeddings.ipynb #ec8d84d6
+def explore(
+    embedding,              # a model, (model, layer), an Embedding, (clips, width) vectors; or a dict of two of those, by name
+    data: Dataset,          # the clips, in the same order
+    color: str | None = None,  # a column, 'cluster', 'token' or 'predicted'; None: the label
+    method: str = 'umap',      # or 'pca'
+    frames: int = 0,           # 0: a point a clip; else so many frames, drawn at random
+    tokenizer: AcousticTokenizer | None = None,  # for the strip below the player, and the colour 'token'
+    classifier: HEAR | None = None,  # a fine-tuned model, for the colour 'predicted'
+    embed=None,                # audio -> Embedding, to place dropped files; models know it themselves
+    uploads: str = 'uploads',  # folder that keeps dropped files
+    seed: int = 0,             # of UMAP, clusters and the choice of frames
+) -> Explorer:
+    "Returns the widget. Raises ValueError if an embedding does not fit the dataset, AudioError for unusable clips."
+    named = embedding if isinstance(embedding, dict) else {'': embedding}
+    if not 1 <= len(named) <= 2: raise ValueError(f'{len(named)} maps, expected one or two')
+    if method not in ('umap', 'pca'): raise ValueError(f"method {method!r}, expected 'umap' or 'pca'")
+    made = {str(name): _embedded(str(name), what, data, frames, embed) for name, what in named.items()}
+    points, clip, frame = None, None, None
+    if frames:
+        counts = np.min([[len(f) for f in e.frames] for e, _ in made.values()], axis=0)
+        clip, frame = _moments(counts, frames, seed)
+        points = pd.DataFrame(dict(row=clip, time=frame_times(counts.max())[frame]))
+    spaces = [Space(name, [e.frames[c][f] for c, f in zip(clip, frame)] if frames else e.clip, embed)
+              for name, (e, embed) in made.items()]
+    sounds = SoundMap(spaces, data, points, tokenizer, classifier, seed)
+    if color is not None and str(color) not in sounds.columns: sounds.values(str(color))  # says which there are
+    return Explorer(sounds, method, color, uploads)
+
 # %% ../../nbs/viz/02_embeddings.ipynb #ad120ef1
 @patch
 def select(self: Explorer,
@@ -416,6 +498,7 @@ def label(self: Explorer,
     self._later(_recolour, self)
     self.chosen.show(self.sounds, self.selection)
 
+# %% ../../nbs/viz/02_embeddings.ipynb #c4a4082d
 @patch
 def export(self: Explorer,
            path,                        # the CSV to write
@@ -448,7 +531,7 @@ def _place(view: Explorer, name: str, content: bytes):
     view.add(path, embedded)
 
 def _kept(folder: Path, name: str, content: bytes) -> Path:
-    "Writes a file into a folder, under its name or one like it. Returns its path; the same content is not written twice."
+    "Writes a file into a folder, under its name or one like it, unless it is there. Returns its path."
     folder.mkdir(parents=True, exist_ok=True)
     safe = re.sub(r'[/\\:]', '_', name) if os.name != 'nt' else re.sub(r'[^\w.\- ]', '_', name)
     for n in range(10**6):
@@ -470,83 +553,3 @@ def add(self: Explorer,
     self.maps.build(self.colours, self.color.value)
     self._say(f'{Path(path).name} is placed')
     self.select([first])
-
-# %% ../../nbs/viz/02_embeddings.ipynb #6e930a7d
-@patch
-@black_on_white
-def figure(self: Explorer) -> plt.Figure:
-    "Returns a figure of the maps with their legend, when all work in the background is done."
-    self.wait()
-    columns = len(self.spaces)
-    fig, axes = plt.subplots(1, columns, figsize=(5 * columns + 1.5, 4.5), layout='constrained', squeeze=False)
-    for ax, space in zip(axes.flat, self.spaces):
-        handles = _dots(ax, space.places, self.colours)
-        ax.set(xticks=[], yticks=[], title=_literal(space.name))
-    name = _literal(self.color.value)
-    if self.colours.dtype == float: fig.colorbar(handles[0], ax=list(axes.flat), label=name)
-    names = ['no value'] if self.colours.dtype == float else self.colours.cat.categories
-    if self.colours.dtype != float or self.colours.isna().any():
-        _draw_legend(ax, handles[-len(names):], names, loc='center left', bbox_to_anchor=(1, .5), frameon=False,
-                     title='' if self.colours.dtype == float else name)
-    plt.close(fig)
-    return fig
-
-def _dots(ax, places: np.ndarray, colours: pd.Series) -> list:
-    "Draws the points as on the screen, a marker for each name. Returns what a legend shows: the names, or scale and gaps."
-    if colours.dtype == float:
-        gone = colours.isna().to_numpy()
-        scale = ax.scatter(*places[~gone].T, c=colours[~gone], cmap=NUMBER, s=14)
-        return [scale, ax.scatter(*places[gone].T, color=MISSING, s=14)]
-    style, names = dict(linestyle='', mec='k', mew=.4, ms=5), colours.cat.categories
-    return [ax.plot(*places[colours == name].T, marker=m, color=c, **style)[0]
-            for name, c, m in zip(names, category_colours(len(names)), cycle(MARKERS))]
-
-# %% ../../nbs/viz/02_embeddings.ipynb #24c049ad
-def _embedded(name: str, what, data: Dataset, frames: int, embed) -> tuple[Embedding, object]:
-    "Returns a map's vectors, as an Embedding, and how a new file gets one. Raises ValueError if they do not fit."
-    if isinstance(what, tuple) or hasattr(what, 'frontend'):
-        model, layer = what if isinstance(what, tuple) else (what, None)
-        embed = partial(embed_layer, model, layer=layer)
-        what = _embed_all(embed, data, frames)
-    if not isinstance(what, Embedding): what = Embedding(np.asarray(what, np.float32), [], [])
-    name = name or 'the embedding'
-    if len(what.clip) != len(data): raise ValueError(f'{name} has {len(what.clip)} clips, the dataset {len(data)}')
-    if frames and len(what.frames) != len(data): raise ValueError(f'{name} has no frames')
-    odd = np.flatnonzero(~np.isfinite(what.clip).all(axis=1))
-    if len(odd): raise ValueError(f'{name} has values that are no numbers, first in clip {odd[0]}')
-    return what, embed
-
-def _moments(counts: np.ndarray, frames: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    "Returns the clips and the frames in them of `frames` moments, drawn at random from clips of so many frames each."
-    drawn = np.sort(np.random.default_rng(seed).permutation(counts.sum())[:frames])
-    clip = np.searchsorted(counts.cumsum(), drawn, 'right')
-    return clip, drawn - (counts.cumsum() - counts)[clip]
-
-# %% ../../nbs/viz/02_embeddings.ipynb #ec8d84d6
-def explore(
-    embedding,              # a model, (model, layer), an Embedding, (clips, width) vectors; or a dict from names to two of those
-    data: Dataset,          # the clips, in the same order
-    color: str | None = None,  # a column, 'cluster', 'token' or 'predicted'; None: the label
-    method: str = 'umap',      # or 'pca'
-    frames: int = 0,           # 0: a point a clip; else so many frames, drawn at random
-    tokenizer: AcousticTokenizer | None = None,  # for the strip below the player, and the colour 'token'
-    classifier: HEAR | None = None,  # a fine-tuned model, for the colour 'predicted'
-    embed=None,                # audio -> Embedding, to place dropped files; models know it themselves
-    uploads: str = 'uploads',  # folder that keeps dropped files
-    seed: int = 0,             # of UMAP, clusters and the choice of frames
-) -> Explorer:
-    "Returns the widget. Raises ValueError if an embedding does not fit the dataset, AudioError for unusable clips."
-    named = embedding if isinstance(embedding, dict) else {'': embedding}
-    if not 1 <= len(named) <= 2: raise ValueError(f'{len(named)} maps, expected one or two')
-    if method not in ('umap', 'pca'): raise ValueError(f"method {method!r}, expected 'umap' or 'pca'")
-    made = {str(name): _embedded(str(name), what, data, frames, embed) for name, what in named.items()}
-    points, clip, frame = None, None, None
-    if frames:
-        counts = np.min([[len(f) for f in e.frames] for e, _ in made.values()], axis=0)
-        clip, frame = _moments(counts, frames, seed)
-        points = pd.DataFrame(dict(row=clip, time=frame_times(counts.max())[frame]))
-    spaces = [Space(name, [e.frames[c][f] for c, f in zip(clip, frame)] if frames else e.clip, embed)
-              for name, (e, embed) in made.items()]
-    sounds = SoundMap(spaces, data, points, tokenizer, classifier, seed)
-    if color is not None and str(color) not in sounds.columns: sounds.values(str(color))  # says which there are
-    return Explorer(sounds, method, color, uploads)

@@ -69,7 +69,8 @@ def _track(name, x, sample_rate):
     name = name or (Path(x).name if isinstance(x, (str, PathLike)) else '')
     frames = 1 + len(waveform) // HOP
     edges = dict(start=-HOP / SAMPLE_RATE / 2, stop=(frames - .5) * HOP / SAMPLE_RATE)
-    return waveform, dict(id=f'{next(_ids)}', name=name, seconds=len(waveform) / SAMPLE_RATE, picture=_picture(waveform), **edges)
+    told = dict(id=f'{next(_ids)}', name=name, seconds=len(waveform) / SAMPLE_RATE, picture=_picture(waveform))
+    return waveform, told | edges
 
 _ids = count()
 _hz = row_hz(range(N_MELS)).tolist()

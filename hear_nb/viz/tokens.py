@@ -48,7 +48,8 @@ def resynthesis(
     "Returns a player with the clip as it is, through Griffin-Lim, and from its tokens alone. Raises AudioError."
     waveform = load(x, sample_rate)
     tokens, at = tokenizer.encode(waveform)[0], level(waveform)
-    log_mels = {'through Griffin-Lim': _frontend()(waveform[None]).log_mel[0], 'from tokens alone': decode_tokens(decoder, tokens)}
+    log_mels = {'through Griffin-Lim': _frontend()(waveform[None]).log_mel[0],
+                'from tokens alone': decode_tokens(decoder, tokens)}
     tracks = {k: invert_log_mel(v, *at, len(waveform)) for k, v in log_mels.items()}
     return Player(waveform, title=title, tokens=tokens, compare=tracks)
 
@@ -63,13 +64,14 @@ def fill_in(
     title: str = '',                # '': how many guesses were right
     **options,                      # for `guess`: hidden, fraction, span, seed
 ) -> Player:
-    "Returns a player: the clip, with holes (ends marked), and filled in from `.guesses`. Raises AudioError, ValueError."
+    "Returns a player: the clip, with holes (marked), and filled in from `.guesses`. Raises AudioError, ValueError."
     waveform = load(x, sample_rate)
     g, log_mel = guess(model, predictor, tokenizer, waveform, **options), _frontend()(waveform[None]).log_mel[0].numpy()
     odd = log_mel.shape[1] - STACK * len(g.hidden)  # a frame at the end may belong to no token
     hidden = np.pad(np.repeat(g.hidden, STACK), (0, odd))
     made = np.pad(decode_tokens(decoder, g.filled), ((0, 0), (0, odd)))
-    log_mels = {'with holes': np.where(hidden, log_mel.min(), log_mel), 'holes filled in': np.where(hidden, made, log_mel)}
+    log_mels = {'with holes': np.where(hidden, log_mel.min(), log_mel),
+                'holes filled in': np.where(hidden, made, log_mel)}
     tracks = {k: invert_log_mel(v, *level(waveform), len(waveform)) for k, v in log_mels.items()}
     ends = _seconds(np.flatnonzero(np.diff(np.r_[0, g.hidden, 0]))).clip(0)
     title = title or f'{g.right.sum()} of {g.hidden.sum()} hidden tokens guessed right'
@@ -117,7 +119,7 @@ class Codebook(_View):
     def _turn(self, _=None): _show_code(self)
 
     def _pick(self, change):
-        if len(change['new']): self.code.value = int(self.used[change['new'][-1]])  # the code that was clicked on the map
+        if len(change['new']): self.code.value = int(self.used[change['new'][-1]])  # clicked on the map
 
 def _image(value: bytes = b'') -> widgets.Image:
     return widgets.Image(value=value, format='png', layout=widgets.Layout(max_width='100%', align_self='flex-start'))
