@@ -232,14 +232,14 @@ def _add_attention(
     clip: Tensor,   # (samples,) waveform at 16 kHz
 ):
     "Adds the clip's attention, and the clip as its tokens alone sound."
-    from hear_nb.analysis.tokens import audible, decoded, level
+    from hear_nb.analysis.tokens import decode_tokens, invert_log_mel, level
     from hear_nb.viz import attention
     heads = attention.attention(models['model'], clip)
     _show(page, figures, heads.figure('all heads').axes[0], 'attention',
           'Where every head of the Acoustic Model looks: row by row, from which moment to which')
     heads.close()
-    with torch.no_grad(): log_mel = decoded(models['decoder'], models['tokenizer'].encode(clip)[0])
-    page.sound(audible(log_mel, *level(clip), len(clip)), 'the same clip, made again from its tokens alone')
+    with torch.no_grad(): log_mel = decode_tokens(models['decoder'], models['tokenizer'].encode(clip)[0])
+    page.sound(invert_log_mel(log_mel, *level(clip), len(clip)), 'the same clip, made again from its tokens alone')
 
 # %% ../../nbs/commands/07_demo.ipynb #9f0ea750
 def demo(
