@@ -7,6 +7,7 @@ __all__ = ['project', 'Projection']
 
 # %% ../../nbs/analysis/02_projection.ipynb #4fc3de82
 import warnings
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -49,6 +50,7 @@ class Projection:
                 ):
         if method not in ('umap', 'pca'): raise ValueError(f"method {method!r}, expected 'umap' or 'pca'")
         self.method, self.neighbors, self.distance, self.seed = method, neighbors, distance, seed
+        self.umap: Any = None  # once it is fitted
 
     def fit(self, vectors, report=lambda share: None):
         "Returns places, (n, 2), within -1 to 1. `report` is told the share that is done. Raises ValueError."

@@ -66,10 +66,10 @@ def _format_results(
 ) -> str:
     "Returns the table of all of them, and the first one's folds, classes and confusions, as text."
     first, table = results[0], pd.DataFrame([r.row() for r in results]).set_index('method').drop(columns='task')
-    parts = [f'{first.task}: {first.measure}, with its 95 % interval', table.round(3).to_string()]
+    parts = [f'{first.label}: {first.measure}, with its 95 % interval', table.round(3).to_string()]
     if len(first.folds) > 1: parts += [f'{first.method}, fold by fold', pd.Series(first.per_fold()).round(3).to_frame(first.measure).T.to_string()]
     parts += [f'{first.method}, class by class', first.per_class().round(2).to_string(max_rows=60)]
-    if first.y.ndim == 1 and len(first.labels) <= 20: parts += ['each class (a row) was taken for', first.confusion().to_string()]
+    if first.y.ndim == 1 and len(first.classes) <= 20: parts += ['each class (a row) was taken for', first.confusion().to_string()]
     elif first.y.ndim == 1:
         often = first.confusion().rename_axis('is').rename_axis('taken for', axis=1).stack().rename('clips').reset_index()
         parts += ['most often confused', often[often['is'] != often['taken for']].nlargest(10, 'clips').to_string(index=False)]

@@ -132,7 +132,7 @@ def iterate(
     span: int = 10,      # frames hidden side by side
     live=None,           # see `fit`
 ) -> tuple[HEAR, pd.DataFrame]:
-    "Trains a tokenizer and a model in each round, taught by the round before. Returns the last HEAR, and a row a round."
+    "Trains a tokenizer and a model in each round, taught by the round before. Returns the last HEAR, and a table."
     if rounds < 1: raise ValueError(f'{rounds} rounds: at least one is needed')
     output = Path(output)
     if teacher is None: teacher = bootstrap_teacher(data, config, output / 'teacher', cfg, span, live)
