@@ -40,6 +40,28 @@ assert not heavy, heavy
     python(code, tmp_path)
 
 
+def test_core_needs_no_other_part(tmp_path):
+    "Everything below the pictures is imported, and sound embedded and tokenized, as if the other parts and torchaudio were not installed."
+    code = '''
+import sys
+for name in ['matplotlib', 'librosa', 'numba', 'umap', 'ipywidgets', 'anywidget', 'jscatter', 'PIL', 'IPython', 'nbdev', 'jupyterlab',
+             'transformers', 'datasets', 'onnx', 'onnxruntime', 'onnxscript', 'av', 'torchaudio']: sys.modules[name] = None
+from importlib import import_module
+from pkgutil import walk_packages
+import hear_nb, numpy as np
+failed = {}
+for module in walk_packages(hear_nb.__path__, 'hear_nb.', onerror=lambda name: None):
+    try: import_module(module.name)
+    except ImportError as e: failed[module.name] = str(e)
+assert {name.split('.')[1] for name in failed} == {'figures', 'viz'}, failed
+for text in failed.values(): assert text.endswith('missing: pip install "hear_nb[notebooks]"'), text
+noise = np.random.default_rng(0).normal(size=16000)
+assert hear_nb.HEAR.from_pretrained('hear-tiny').embed(noise).clip.shape == (1, 384)
+assert len(hear_nb.AcousticTokenizer.from_pretrained('hear-tiny').encode(noise)[0]) == 50
+'''
+    python(code, tmp_path)
+
+
 def settings():
     "Returns settings.ini as the metadata it should become."
     parser = ConfigParser(delimiters=['='])

@@ -7,10 +7,13 @@ __all__ = ['project', 'Projection']
 
 # %% ../../nbs/analysis/02_projection.ipynb #4fc3de82
 import warnings
+from typing import Any
 from unittest import mock
 
 import numpy as np
 from fastcore.basics import patch
+
+from ..parts import needs
 
 # %% ../../nbs/analysis/02_projection.ipynb #eadd1cea
 def project(
@@ -28,6 +31,7 @@ def project(
         pca = PCA(2, random_state=seed)
         places, shares = pca.fit_transform(z), pca.explained_variance_ratio_
         return places, [f'component {i + 1} ({share:.0%} of the variance)' for i, share in enumerate(shares)]
+    needs('umap', part='notebooks')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # umap speaks of optional packages, and numba of its own past
         from umap import UMAP  # takes seconds to import
@@ -46,6 +50,7 @@ class Projection:
                 ):
         if method not in ('umap', 'pca'): raise ValueError(f"method {method!r}, expected 'umap' or 'pca'")
         self.method, self.neighbors, self.distance, self.seed = method, neighbors, distance, seed
+        self.umap: Any = None  # once it is fitted
 
     def fit(self, vectors, report=lambda share: None):
         "Returns places, (n, 2), within -1 to 1. `report` is told the share that is done. Raises ValueError."
@@ -65,6 +70,7 @@ class Projection:
 @patch
 def _umap(self: Projection, y, report):
     "Returns UMAP's places of the components."
+    needs('umap', part='notebooks')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # umap speaks of optional packages, and numba of its own past
         from umap import UMAP  # takes seconds to import
@@ -74,7 +80,8 @@ def _umap(self: Projection, y, report):
             for i in steps:
                 if i % 10 == 0: report(i / len(steps))
                 yield i
-        with mock.patch('umap.layouts.tqdm', epochs): return self.umap.fit_transform(y)
+        # UMAP tells its progress to a bar of tqdm's only; a version that has none there just runs
+        with mock.patch('umap.layouts.tqdm', epochs, create=True): return self.umap.fit_transform(y)
 
 @patch
 def transform(self: Projection,

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..audio.decode import AudioError
-from ..audio.long import Spool
+from ..audio.long import DecodedFile
 from .clips import Clip, find_clips, named, read_clip, Rejected
 from ..config import FRAME_RATE
 from ..model.hear import HEAR
@@ -24,7 +24,7 @@ from ..runs import destination, digest, Interrupted, replacing
 
 # %% ../../nbs/commands/02_embed.ipynb #f23e6fc9
 class Chunks(torch.utils.data.Dataset):
-    "Chunks of clips, decoded: (k, [(index, waveform or Spool), ...] sorted by length, [(index, reason), ...])."
+    "Chunks of clips, decoded: (k, [(index, waveform or DecodedFile), ...] sorted by length, [(index, reason), ...])."
     def __init__(self,
                  clips: list[Clip],
                  size: int,     # clips in a chunk
@@ -44,23 +44,23 @@ class Chunks(torch.utils.data.Dataset):
             clip = self.clips[i]
             try: x = read_clip(clip, self.folder / f'{i}.raw')
             except (AudioError, OSError) as e: wrong.append((i, str(e).removeprefix(f'{clip.name}: ')))
-            else: heard.append((i, x if isinstance(x, Spool) else x.numpy()))  # an array goes through a pipe, not /dev/shm
+            else: heard.append((i, x if isinstance(x, DecodedFile) else x.numpy()))  # an array goes through a pipe, not /dev/shm
         return k, sorted(heard, key=lambda pair: len(pair[1])), wrong
 
 # %% ../../nbs/commands/02_embed.ipynb #9554fac8
 def embed_chunk(
     model: HEAR,
-    heard: list,       # (index, waveform or Spool), sorted by length
+    heard: list,       # (index, waveform or DecodedFile), sorted by length
     batch_size: int,   # clips at once
 ) -> dict[int, tuple]:
     "Returns the vector, (3 width,), and the frames, (frames, width), of each clip by its index."
-    short, done = [(i, torch.from_numpy(x)) for i, x in heard if not isinstance(x, Spool)], {}
+    short, done = [(i, torch.from_numpy(x)) for i, x in heard if not isinstance(x, DecodedFile)], {}
     for at in range(0, len(short), batch_size):
         index, waveforms = zip(*short[at: at + batch_size])
         e = model.embed(list(waveforms), batch_size=batch_size)
         done |= dict(zip(index, zip(e.clip, e.frames)))
     for i, x in heard:
-        if isinstance(x, Spool):
+        if isinstance(x, DecodedFile):
             done[i] = embed_long(model, x)
             x.remove()
     return done

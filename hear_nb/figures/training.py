@@ -10,6 +10,7 @@ import sys, time
 from io import BytesIO
 from itertools import cycle
 from os import PathLike
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -104,7 +105,7 @@ def finish(self: LiveLosses,
            result=None,  # what IPython passes at the end of a cell
           ):
     "Draws the rows that have not been drawn."
-    if result is not None: self.shell.events.unregister('post_run_cell', self.finish)  # or IPython would keep it, and the stage, for good
+    if result is not None and self.shell: self.shell.events.unregister('post_run_cell', self.finish)  # or IPython would keep it, and the stage, for good
     if self.pending is None: return
     from IPython.display import Image, display
     fig, file = self.draw(), BytesIO()
@@ -132,7 +133,8 @@ class LiveTraining(LiveLosses):
         super().__init__(metrics, seconds)
         sounds = bundled().where('family == "speech"') if sounds is None else sounds
         chosen = np.linspace(0, len(sounds) - 1, min(clips, len(sounds))).astype(int)
-        self.clips, self.stage = [sounds[i][:2 * SAMPLE_RATE] for i in chosen], None
+        self.clips = [sounds[i][:2 * SAMPLE_RATE] for i in chosen]
+        self.stage: Any = None  # until `watch`
 
     def watch(self,
               stage,  # what is trained
