@@ -127,6 +127,12 @@ class HearConfig:
     def base(cls, classes: int = 50): return cls(task=TaskConfig(classes=classes))
 
     @classmethod
+    def small(cls, classes: int = 50):
+        task = TaskConfig(width=128, ffn=256, hidden=128, classes=classes)
+        return cls(EncoderConfig(width=256, ffn=1024, layers=4), task,
+                   TokenizerConfig(EncoderConfig(width=64, ffn=256, layers=3), codes=256, teacher_width=256))
+
+    @classmethod
     def tiny(cls, classes: int = 50):
         return cls(EncoderConfig(width=128, ffn=512, layers=3), TaskConfig(width=128, ffn=256, hidden=128, classes=classes),
                    TokenizerConfig(EncoderConfig(width=64, ffn=256, layers=3), codes=256, teacher_width=128))

@@ -250,7 +250,7 @@ class EfficientAT(Teacher):
         self,
         clip: Tensor,  # (samples,) waveform at 16 kHz, at least 0.1 s
     ) -> tuple[Tensor, Tensor, Tensor]:
-        "Returns the clip's vector, (384,), those of its steps, (steps, 384), and the logits of AudioSet's classes, (527,)."
+        "Returns the clip's vector, (384,), those of its steps, (steps, 384), and the logits of the classes, (527,)."
         features = self.net(audioset_log_mel(clip[None], SAMPLE_RATE)[..., :max(1, len(clip) // HOP)])
         vector = features.mean((2, 3))
         return vector[0], features[0].mean(1).T, self.net.classify(vector)[0]
@@ -339,7 +339,8 @@ class _WhisperCT2:
     "The encoder of a model in CTranslate2's format."
     def __init__(self, folder, compute_type: str):
         try: import ctranslate2
-        except ImportError as error: raise ImportError(f'{folder} needs CTranslate2: pip install ctranslate2') from error
+        except ImportError as error:
+            raise ImportError(f'{folder} needs CTranslate2: pip install ctranslate2') from error
         self.model = ctranslate2.models.Whisper(str(folder), compute_type=compute_type, intra_threads=1)
         self.view = ctranslate2.StorageView.from_array
 
@@ -401,7 +402,8 @@ def standardise(
     self.mean.zero_(); self.scale.fill_(1.)
     frames = torch.cat(self.encode(clips))
     self.mean.copy_(frames.mean(0))
-    spread = [s + .001 * s.mean() + 1e-12 for s in self.apart(frames.std(0)).values()]  # a value that hardly varies stays small
+    # a value that hardly varies stays small
+    spread = [s + .001 * s.mean() + 1e-12 for s in self.apart(frames.std(0)).values()]
     share = [(t.width / self.weights[name]) ** .5 for name, t in self.teachers.items()]
     self.scale.copy_(torch.cat([s * n for s, n in zip(spread, share)]))
     return self

@@ -14,7 +14,7 @@ from ..training.loop import TrainConfig
 def _config(size: str):
     "Returns the configuration of a size."
     from hear_nb.config import HearConfig
-    if size not in ('tiny', 'base'): raise ValueError(f'size {size!r}: expected tiny or base')
+    if size not in ('tiny', 'small', 'base'): raise ValueError(f'size {size!r}: expected tiny, small or base')
     return getattr(HearConfig, size)()
 
 def _training_clips(data: str):
@@ -24,43 +24,75 @@ def _training_clips(data: str):
     data = open_dataset(data)
     return data.where(~data.table.split.isin(['test', *SPARE]).to_numpy()) if 'split' in data.table else data
 
+# %% ../../nbs/commands/03_train.ipynb #5b8de1a7
+def _teachers(
+    names: str,  # ssast:CHECKPOINT, hf:NAME, efficientat:CHECKPOINT or whisper:NAME, several joined by +
+) -> dict:
+    "Returns the teachers by kind. Raises ValueError."
+    from hear_nb.teachers import EfficientAT, HuggingFaceTeacher, SSAST, Whisper
+    known = dict(ssast=SSAST.from_checkpoint, hf=HuggingFaceTeacher, efficientat=EfficientAT.from_checkpoint,
+                 whisper=Whisper.from_pretrained)
+    found = {}
+    for part in names.split('+'):
+        kind, _, name = part.partition(':')
+        if kind not in known or not name:
+            expected = ', '.join(f'{k}:NAME' for k in known)
+            raise ValueError(f'teacher {part!r}: expected one of {expected}, or several joined by +')
+        found[kind] = known[kind](name)
+    return found
+
 # %% ../../nbs/commands/03_train.ipynb #64f69b6e
 def train_tokenizer(
     cfg: TrainConfig,
     output: str,                   # folder of the run
     data: str = 'bundled',         # 'bundled', a CSV with a column `file`, or a folder
-    size: str = 'tiny',            # tiny or base
-    teacher: str = 'bootstrapped', # bootstrapped, ssast:CHECKPOINT or hf:NAME
+    size: str = 'tiny',            # tiny, small or base
+    teacher: str = 'bootstrapped', # or ssast:CHECKPOINT, hf:NAME, efficientat:CHECKPOINT, whisper:NAME, joined by +
 ):
     "Stage 1: trains a tokenizer from a teacher."
-    from hear_nb.teachers import HuggingFaceTeacher, SSAST
+    from hear_nb.teachers import Together
     from hear_nb.training import stages
     from hear_nb.training.bootstrap import bootstrap_teacher
     config, clips = _config(size), _training_clips(data)
-    kind, _, name = teacher.partition(':')
-    if kind == 'ssast': taught_by = SSAST.from_checkpoint(name)
-    elif kind == 'hf': taught_by = HuggingFaceTeacher(name)
-    elif kind == 'bootstrapped': taught_by = bootstrap_teacher(clips, config, Path(output) / 'teacher', cfg)
-    else: raise ValueError(f'teacher {teacher!r}: expected bootstrapped, ssast:CHECKPOINT or hf:NAME')
+    if teacher == 'bootstrapped': taught_by = bootstrap_teacher(clips, config, Path(output) / 'teacher', cfg)
+    elif len(found := _teachers(teacher)) == 1: taught_by, = found.values()
+    else: taught_by = Together(found).standardise([clips[i] for i in range(0, len(clips), max(1, len(clips) // 200))])
     stages.train_tokenizer(clips, config, taught_by, output, cfg)
     print(f'the tokenizer is in {output}/tokenizer; next: hear-nb pretrain --tokenizer {output}')
+
+# %% ../../nbs/commands/03_train.ipynb #7d31c9b2
+def _distil(clips, config, tokenizer, output: str, cfg: TrainConfig, teachers: dict, start: str, spoken: str):
+    "Stage 2 with teachers: `teachers` by kind, `start` and `spoken` as `pretrain` has them."
+    from hear_nb.model.hear import HEAR
+    from hear_nb.training.distillation import distil, Kept, Lessons
+    if other := {*teachers} - {'efficientat', 'whisper'}:
+        raise ValueError(f'teacher {", ".join(other)}: stage 2 knows efficientat and whisper')
+    kept = None
+    if 'whisper' in teachers:
+        kept = Kept(Path(output) / 'kept', clips.where(spoken) if spoken else clips).ask(teachers['whisper'])
+    lessons = Lessons(clips, cfg.seconds, teachers.get('efficientat'), kept)
+    distil(lessons, config, tokenizer, output, cfg, HEAR.from_pretrained(start) if start else None)
 
 # %% ../../nbs/commands/03_train.ipynb #c1e673e5
 def pretrain(
     cfg: TrainConfig,
     output: str,                   # folder of the run
     data: str = 'bundled',         # 'bundled', a CSV with a column `file`, or a folder
-    size: str = 'tiny',            # tiny or base
+    size: str = 'tiny',            # tiny, small or base
     tokenizer: str = 'hear-tiny',  # gives the targets: a name, a folder or a hub id
     fraction: float = .4,          # of the frames, hidden
     span: int = 10,                # frames hidden side by side
+    teacher: str = '',             # efficientat:CHECKPOINT, whisper:NAME, or both joined by +; '': none, tokens alone
+    start: str = '',               # with a teacher: the model to go on with, a name or a folder; '': from nothing
+    spoken: str = '',              # with whisper: which clips it is asked about, as 'kind == "speech"'; '': all
 ):
     "Stage 2: trains an acoustic model to predict the tokens of hidden frames."
     from hear_nb.training import stages
     from hear_nb.model.tokenizer import AcousticTokenizer
     targets, config = AcousticTokenizer.from_pretrained(tokenizer), _config(size)
     config.tokenizer = targets.config.tokenizer
-    stages.pretrain(_training_clips(data), config, targets, output, cfg, fraction, span)
+    if teacher: _distil(_training_clips(data), config, targets, output, cfg, _teachers(teacher), start, spoken)
+    else: stages.pretrain(_training_clips(data), config, targets, output, cfg, fraction, span)
     print(f'the model is in {output}; next: hear-nb evaluate --model {output}')
 
 # %% ../../nbs/commands/03_train.ipynb #cf61442f

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['RATE', 'POINTS', 'FRAME', 'STEP', 'BANDS', 'TOP', 'BLOCKS', 'audioset_log_mel', 'MobileNet']
 
-# %% ../../nbs/model/09_mobilenet.ipynb #7723d9a2
+# %% ../../nbs/model/09_mobilenet.ipynb #857fece1
 import torch, torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn, Tensor
 
-# %% ../../nbs/model/09_mobilenet.ipynb #6984cab1
+# %% ../../nbs/model/09_mobilenet.ipynb #a5a754a7
 RATE, POINTS, FRAME, STEP, BANDS, TOP = 32_000, 1024, 800, 320, 128, 15_000.  # of the picture, at 32 kHz
 
 def audioset_log_mel(
@@ -29,7 +29,7 @@ def audioset_log_mel(
     spectrum = torch.stft(waveform, POINTS // k, STEP // k, FRAME // k, window, return_complex=True)
     return ((bands @ torch.view_as_real(spectrum).square().sum(-1) + 1e-5).log() + 4.5) / 5
 
-# %% ../../nbs/model/09_mobilenet.ipynb #87e149b5
+# %% ../../nbs/model/09_mobilenet.ipynb #fe50060f
 def _conv(
     n_in: int,          # channels
     n_out: int,
@@ -53,7 +53,7 @@ class _Excitation(nn.Module):
         fc1, fc2 = self.conc_se_layers[0].values()
         return x * fc2(fc1(x.mean((2, 3))).relu()).sigmoid()[..., None, None]
 
-# %% ../../nbs/model/09_mobilenet.ipynb #5646bb33
+# %% ../../nbs/model/09_mobilenet.ipynb #bb204585
 class _Block(nn.Module):
     "An inverted residual block, (batch, channels, bands, frames) to the like."
     def __init__(self, n_in: int, kernel: int, wide: int, n_out: int, squeezed: int, act, stride: int):
@@ -65,7 +65,7 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor: return self.block(x) + x if self.skips else self.block(x)
 
-# %% ../../nbs/model/09_mobilenet.ipynb #d42f0a44
+# %% ../../nbs/model/09_mobilenet.ipynb #64bd9611
 BLOCKS = ((3, 16, 16, 0, 0, 1), (3, 64, 24, 0, 0, 2), (3, 72, 24, 0, 0, 1), (5, 72, 40, 1, 0, 2),
           (5, 120, 40, 1, 0, 1), (5, 120, 40, 1, 0, 1), (3, 240, 80, 0, 1, 2), (3, 200, 80, 0, 1, 1),
           (3, 184, 80, 0, 1, 1), (3, 184, 80, 0, 1, 1), (3, 480, 112, 1, 1, 1), (3, 672, 112, 1, 1, 1),
@@ -75,7 +75,7 @@ def _multiple_of_8(n: float) -> int:
     near = max(8, int(n + 4) // 8 * 8)
     return near + 8 if near < .9 * n else near
 
-# %% ../../nbs/model/09_mobilenet.ipynb #33e826d6
+# %% ../../nbs/model/09_mobilenet.ipynb #9d629cc9
 class MobileNet(nn.Module):
     "A log-mel picture to a map of features, and to the logits of AudioSet's classes."
     def __init__(self, width: float = .4, classes: int = 527):

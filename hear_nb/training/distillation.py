@@ -26,8 +26,8 @@ from ..model.hear import HEAR
 from ..model.task import pool
 from ..model.tokenizer import AcousticTokenizer
 from ..teachers import EfficientAT, Teacher
-from .loop import fit, keep, TrainConfig
-from .masking import judged, random_mask, Tokens
+from .loop import fit, save_on_main, TrainConfig
+from .masking import masked_cross_entropy, random_mask, TokenLabeller
 from .mixtures import change_speed, colour, loudness, mixture, noise
 from .stages import TokenPredictor
 
@@ -182,7 +182,7 @@ def collate(self: Lessons, lessons: list[Lesson]) -> dict[str, Tensor]:
     batch['asked'] = torch.tensor([lesson.clip is not None for lesson in lessons])
     batch['spoken'] = torch.tensor([lesson.words is not None for lesson in lessons])
     for name in ('clip', 'steps', 'labels'):
-        if batch['asked'].any(): batch[name] = torch.stack([v for v in (getattr(x, name) for x in lessons) if v is not None])
+        if batch['asked'].any(): batch[name] = torch.stack([getattr(x, name) for x in lessons if x.clip is not None])
     if batch['spoken'].any():
         batch['words'], batch['word_frames'] = _padded([x.words for x in lessons if x.words is not None])
     return batch
@@ -193,7 +193,7 @@ def _padded(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 # %% ../../nbs/training/06_distillation.ipynb #a9107683
 class Distillation(nn.Module):
-    "An Acoustic Model that predicts, linearly, what teachers say of clips and their steps, and the tokens of hidden frames."
+    "An Acoustic Model that predicts what teachers say of clips and their steps, and the tokens of hidden frames."
     weights = dict(clip=1., steps=.5, labels=.1, words=1., word=.5, masked=.1)
 
     def __init__(self,
@@ -206,7 +206,7 @@ class Distillation(nn.Module):
                 ):
         super().__init__()
         width, codes = acoustic.cfg.width, tokenizer.config.tokenizer.codes
-        self.frontend, self.acoustic, self.frozen = Frontend(), acoustic, [Tokens(tokenizer)]
+        self.frontend, self.acoustic, self.frozen = Frontend(), acoustic, [TokenLabeller(tokenizer)]
         self.part, self.fraction, self.span = masked, fraction, span
         self.predict = nn.Sequential(nn.Linear(width, codes), nn.Unflatten(-1, (1, codes)))
         self.norm = nn.LayerNorm(3 * width, elementwise_affine=False)
@@ -248,7 +248,7 @@ def standardise(
 # %% ../../nbs/training/06_distillation.ipynb #a25c2cbe
 @patch
 def hear(self: Distillation, waveform: Tensor, lengths: Tensor, seeds: Tensor):
-    "Returns the frames, (batch, frames, width), their numbers, (batch,), and what hidden tokens cost: loss and accuracy."
+    "Returns the frames, (batch, frames, width), their numbers, (batch,), and the hidden tokens' loss and accuracy."
     spectra = self.frontend(waveform, lengths, both=False)
     n, rows = spectra.lengths // STACK, round(self.part * len(waveform))
     chosen = torch.zeros(len(waveform), dtype=torch.bool, device=waveform.device)
@@ -256,7 +256,7 @@ def hear(self: Distillation, waveform: Tensor, lengths: Tensor, seeds: Tensor):
     hidden = random_mask(n, spectra.log_mel.shape[-1] // STACK, self.fraction, self.span, seeds) & chosen[:, None]
     with torch.no_grad(): tokens = self.frozen[0].to(waveform.device)(spectra.log_mel, spectra.lengths)
     h = self.acoustic(spectra.log_mel, spectra.lengths, hidden)
-    return h.float(), n, judged(self.predict(h[hidden]), tokens[hidden])
+    return h.float(), n, masked_cross_entropy(self.predict(h[hidden]), tokens[hidden])
 
 @patch
 def _left(self: Distillation, name: str, x: Tensor, said: Tensor) -> Tensor:
@@ -268,7 +268,7 @@ def _left(self: Distillation, name: str, x: Tensor, said: Tensor) -> Tensor:
 @patch
 def forward(self: Distillation, waveform: Tensor, lengths: Tensor, seeds: Tensor, asked: Tensor, spoken: Tensor,
             clip=None, steps=None, labels=None, words=None, word_frames=None) -> dict[str, Tensor]:
-    "Returns `loss`, its terms (teachers' variance that is left; nats of labels and tokens), and the tokens' `accuracy`."
+    "Returns `loss`, its terms (variance that is left; nats of labels and tokens), and the tokens' `accuracy`."
     h, n, (masked, rest) = self.hear(waveform, lengths, seeds)
     pooled, terms = self.norm(pool(h, n)), dict(masked=masked)
     if clip is not None:
@@ -306,5 +306,5 @@ def distil(
     fit(stage, lessons, output, cfg, 'learning from teachers', live)
     predictor = TokenPredictor(config)
     predictor.out.load_state_dict(stage.predict[0].state_dict())
-    for part in (model, tokenizer, predictor): keep(part.eval(), Path(output) / part.subfolder)
+    for part in (model, tokenizer, predictor): save_on_main(part.eval(), Path(output) / part.subfolder)
     return model
