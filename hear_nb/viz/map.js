@@ -234,7 +234,7 @@ function chooseSpace(k) {  // the dots wander from one map to the other
 
 // To hear
 
-const state = { tracks: [], track: 0, title: "", strip: [], highlight: [], marks: [], clicked: null, ended: 0, height: 170, hz: data.hz, frame: data.frame };
+const state = { tracks: [], track: 0, title: "", strip: [], highlight: [], marks: [], clicked: null, ended: 0, height: 170, hz: rowHz, frame: data.frame };
 const model = playerModel(state, problem);
 Player.render({ model, el: $("player") });
 model.on("change:ended", next);

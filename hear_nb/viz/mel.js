@@ -6,9 +6,11 @@ const reversed = Uint16Array.from({ length: N_FFT }, (_, i) => parseInt(i.toStri
 const cosine = Float64Array.from({ length: PAD }, (_, i) => Math.cos(2 * Math.PI * i / N_FFT));
 const sine = Float64Array.from({ length: PAD }, (_, i) => -Math.sin(2 * Math.PI * i / N_FFT));
 
-const bands = (() => {  // of each mel row: its first bin, and the weights from there; HTK's scale, triangles of height 1
-  const top = 2595 * Math.log10(1 + RATE / 2 / 700);
-  const edge = Array.from({ length: MELS + 2 }, (_, i) => 700 * (10 ** (top * i / (MELS + 1) / 2595) - 1));
+const topMel = 2595 * Math.log10(1 + RATE / 2 / 700);  // HTK's scale
+const edge = Array.from({ length: MELS + 2 }, (_, i) => 700 * (10 ** (topMel * i / (MELS + 1) / 2595) - 1));
+const rowHz = edge.slice(1, -1);  // the centre of each row
+
+const bands = (() => {  // of each mel row: its first bin, and the weights from there; triangles of height 1
   return Array.from({ length: MELS }, (_, m) => {
     const weights = [];
     let first = 0;

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NONE', 'OTHER', 'mp3', 'class_colours', 'nearest', 'save_map', 'save_players']
 
-# %% ../../nbs/viz/05_page.ipynb #e719ac11
+# %% ../../nbs/viz/05_page.ipynb #cd194801
 import base64, hashlib, html, json, re
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
@@ -16,17 +16,18 @@ from urllib.parse import quote
 import numpy as np, pandas as pd
 
 from ..config import HOP, SAMPLE_RATE
-from ..pretrained import destination, replacing
+from ..runs import destination, replacing
 
-# %% ../../nbs/viz/05_page.ipynb #48465f55
+# %% ../../nbs/viz/05_page.ipynb #d2aa716a
 def mp3(
-    waveform,  # (samples,) tensor or array at 16 kHz
+    waveform,  # (samples,) tensor or array at 16 kHz, or a long recording on the disk
 ) -> bytes:
     "Returns an MP3 file of a variable bit rate. What is louder than 1 is clipped."
     import soundfile as sf
     file = BytesIO()
     with sf.SoundFile(file, 'w', SAMPLE_RATE, 1, 'MPEG_LAYER_III', format='MP3', compression_level=.5) as f:
-        f.write(np.asarray(waveform, np.float32).clip(-1, 1))
+        blocks = waveform.split(2 ** 20) if hasattr(waveform, 'split') else [waveform]
+        for block in blocks: f.write(np.asarray(block, np.float32).clip(-1, 1))
     return file.getvalue()
 
 # %% ../../nbs/viz/05_page.ipynb #6f238c0d
@@ -37,7 +38,7 @@ def _packed(
     "Returns them as base64."
     return base64.b64encode(np.ascontiguousarray(values, np.dtype(dtype).newbyteorder('<')).tobytes()).decode()
 
-# %% ../../nbs/viz/05_page.ipynb #e8952d68
+# %% ../../nbs/viz/05_page.ipynb #bc3bad30
 NONE, OTHER = '(none)', 'other'
 
 def _groups(
@@ -55,7 +56,7 @@ def class_colours(
     count: int,  # of classes, in their order
 ) -> list[str]:
     "Returns a colour a class: the package's palette, again and again."
-    from hear_nb.figures import OKABE_ITO
+    from hear_nb.figures.spectrogram import OKABE_ITO
     return [OKABE_ITO[k % len(OKABE_ITO)] for k in range(count)]
 
 # %% ../../nbs/viz/05_page.ipynb #a484b984
@@ -213,7 +214,7 @@ def save_map(
         told['near'] = dict(ids=_packed(ids, 'int32'), away=_packed(np.where(ids < 0, 0, away), 'float32'), k=np.shape(ids)[1])
     return _write(path, 'map', told, sounds)
 
-# %% ../../nbs/viz/05_page.ipynb #2a70f8d6
+# %% ../../nbs/viz/05_page.ipynb #535366ef
 def _checked(clip, time, count, sounds):
     "Returns the numbers of the dots' sounds and their times. Raises ValueError."
     size = count if sounds is None else len(sounds)
@@ -233,9 +234,8 @@ def _columns(table, color, colours):
 def _constants():
     "Returns what the page's script needs to draw as Python draws."
     from matplotlib import colormaps
-    from hear_nb.figures import row_hz
     shades = {name: _packed(np.round(colormaps[name](np.arange(256))[:, :3] * 255), 'uint8') for name in ('magma', 'viridis')}
-    return dict(hz=row_hz(range(128)).tolist(), frame=[-HOP / SAMPLE_RATE / 2, 2 * HOP / SAMPLE_RATE], **shades)
+    return dict(frame=[-HOP / SAMPLE_RATE / 2, 2 * HOP / SAMPLE_RATE], **shades)
 
 # %% ../../nbs/viz/05_page.ipynb #f0ba034f
 def _write(path: Path, what: str, told: dict, sounds) -> Path:
