@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Space', 'SoundMap']
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #9ac667d0
+# %% ../../nbs/analysis/05_sound_map.ipynb #11a02d31
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..audio.frontend import _frontend
 from ..config import FRAME_RATE, frame_times, STACK
 from ..data.dataset import Dataset
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #595c2ec2
+# %% ../../nbs/analysis/05_sound_map.ipynb #83bdb6fa
 class Space:
     "Vectors, (points, width), on a plane."
     def __init__(self,
@@ -53,7 +53,7 @@ class Space:
         away = np.sqrt(((x[found] - x[point])**2 * self.weights).sum(1))
         return [(int(found[i]), float(away[i])) for i in np.argsort(away, kind='stable')[:n]]
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #f0e2d02d
+# %% ../../nbs/analysis/05_sound_map.ipynb #d9ff64b4
 @patch
 def fit(self: Space,
         projection: Projection,
@@ -73,7 +73,7 @@ def append(self: Space,
     self.places = np.concatenate([self.places, self.projection.transform(vectors)])
     self.centre, self.weights, self.lengths = self._measures()
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #88efc451
+# %% ../../nbs/analysis/05_sound_map.ipynb #59dff5cf
 def _names(values: pd.Series) -> pd.Series:
     "Returns any column as text, '' where there is no value."
     gaps = [types.is_scalar(v) and pd.isna(v) for v in values]
@@ -95,7 +95,7 @@ def _numbers(values: pd.Series) -> pd.Series | None:
         if (numbers.isna() & ~gaps).any(): return None
     return numbers.where(np.isfinite(numbers))
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #42d405ac
+# %% ../../nbs/analysis/05_sound_map.ipynb #525100d0
 class SoundMap:
     "Sounds on one or more maps: `table` (a row a clip), `points` (a row a point), `spaces`. It knows no screen."
     def __init__(self,
@@ -138,7 +138,7 @@ def _unique(names: list[str]) -> list[str]:
         made.append(next(t for t in tries if t not in made))
     return made
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #27121acd
+# %% ../../nbs/analysis/05_sound_map.ipynb #2e7ea69f
 @patch
 def nearest(self: SoundMap,
             point: int,  # number of a point
@@ -147,7 +147,7 @@ def nearest(self: SoundMap,
     "Returns the points of other clips that are nearest in the first space, in all its dimensions, and their distances."
     return self.spaces[0].nearest(point, n, (self.points.row != self.points.row[point]).to_numpy())
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #fb04d2a8
+# %% ../../nbs/analysis/05_sound_map.ipynb #91fa5a8e
 @patch
 def find(self: SoundMap,
          text: str,  # searched in all columns, whatever the case; '': nothing is found
@@ -169,7 +169,7 @@ def spectrum(self: SoundMap,
         rows.append((log_mel if time is None else log_mel[:, first:first + STACK]).mean(1))
     return np.mean(rows, 0)
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #9f5b96b3
+# %% ../../nbs/analysis/05_sound_map.ipynb #8dfd51d9
 @patch
 def values(self: SoundMap,
            column: str,  # of the table, or 'cluster', 'token', 'predicted'
@@ -191,7 +191,7 @@ def columns(self: SoundMap) -> list[str]:
     computed = ['cluster', *['token'] * (self.tokenizer is not None), *['predicted'] * (self.classifier is not None)]
     return [*self.table, *(c for c in computed if c not in self.table)]
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #c729571e
+# %% ../../nbs/analysis/05_sound_map.ipynb #fd76259b
 def _clusters(vectors: np.ndarray, seed: int) -> np.ndarray:
     "Returns a cluster's number a vector, by k-means on standardised dimensions; at most 8."
     from sklearn.cluster import KMeans
@@ -211,7 +211,7 @@ def _at(value, time: float | None) -> str:
     if isinstance(value, str): return value
     return str(np.bincount(value).argmax() if time is None else value[min(round(time * FRAME_RATE), len(value) - 1)])
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #39fb22e3
+# %% ../../nbs/analysis/05_sound_map.ipynb #e0467879
 @patch
 def colours(self: SoundMap,
             column: str,  # see `values`
@@ -235,7 +235,7 @@ def _number(name: str) -> float:
     number = pd.to_numeric(name, errors='coerce')
     return float(number) if np.isfinite(number) else np.inf
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #864bcf03
+# %% ../../nbs/analysis/05_sound_map.ipynb #8f80ed1e
 @patch
 def ends(self: SoundMap, column: str) -> tuple[str, str]:
     "Returns the least and the greatest value of a column of numbers or dates, as text."
@@ -252,7 +252,7 @@ def offered(self: SoundMap) -> list[str]:
         return names > 1 and (names <= max(20, len(self.table) // 2) or numbers is not None)
     return [c for c in self.columns if c not in self.table or useful(c)]
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #2607bea3
+# %% ../../nbs/analysis/05_sound_map.ipynb #e9bea297
 @patch
 def label(self: SoundMap,
           points,     # numbers of points
@@ -282,7 +282,7 @@ def _relative(file: Path, folder: Path) -> str:
     try: return os.path.relpath(file.resolve(), folder.resolve())
     except ValueError: return str(file.resolve())
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #cb815eaf
+# %% ../../nbs/analysis/05_sound_map.ipynb #f12714c0
 @patch
 def add(self: SoundMap,
         path,      # of a recording

@@ -247,14 +247,14 @@ def open_map(
     sounds = [a['bytes'] for a in table.audio]
     return np.stack(table.vector), KeptSounds(shown.assign(sound=range(len(shown))), Path(path).parent)
 
-# %% ../../nbs/commands/10_map.ipynb #d015303f
+# %% ../../nbs/commands/10_map.ipynb #18c7b716
 def _from_table(path: Path, seed: int) -> pd.DataFrame:
     "Returns a table of vectors with its places. Raises ValueError."
     table = pd.read_parquet(path)
     if not {'file', 'vector'} <= {*table}: raise ValueError(f'{path}: expected the columns file and vector; there are {", ".join(table.columns)}')
     return table if 'neighbors' in table else _places(table, seed)
 
-def _made(paths, output: Path, model: str, window: float, hop: float, labels: str, seed: int) -> pd.DataFrame | dict:
+def _made(paths, output: Path, model: str, color: str, window: float, hop: float, labels: str, seed: int) -> pd.DataFrame | dict:
     "Returns the table of the map; or, of few and short sounds, what `save_map` needs to show their frames."
     clips, rejected, known = collect(paths)
     if not clips: raise AudioError('no usable audio: ' + '; '.join(f'{r.file}: {r.reason}' for r in rejected[:3]))
@@ -266,10 +266,13 @@ def _made(paths, output: Path, model: str, window: float, hop: float, labels: st
         clips, origin = cut(clips, window, hop or window)
         known = known.iloc[origin].reset_index(drop=True)
     if labels: known = _relabel(known, clips, labels)
+    if color and color not in {*known, 'file', 'seconds', 'start', 'end'}:  # before it takes minutes
+        raise ValueError(f'no column {color!r} to colour by; there are {", ".join(map(str, known))}')
     kept, key = output.with_suffix('.parquet'), _key(model, clips)
     table, keys = _embed(clips, rejected, model, kept, key)
     number = {c.name: i for i, c in enumerate(clips)}
     rows = [number[f] for f in table.file]  # without those that could not be used
+    if len(table) < 3: return dict(_frames([clips[i] for i in rows], model), table=([clips[i] for i in rows], known.iloc[rows]))
     base = table[[c for c in ('file', 'seconds', 'vector', 'audio', 'x', 'y', 'neighbors') if c in table]]
     for column in ('start', 'end') if any(c.start is not None or c.end is not None for c in clips) else ():
         base = base.assign(**{column: [getattr(clips[i], column) for i in rows]})
@@ -279,7 +282,7 @@ def _made(paths, output: Path, model: str, window: float, hop: float, labels: st
     _keep(kept, table, dict(vectors=key, places=seed))
     return table
 
-# %% ../../nbs/commands/10_map.ipynb #ccbebe84
+# %% ../../nbs/commands/10_map.ipynb #9fd25268
 def draw_map(
     paths: list[str],            # folders, files, CSVs, shards, `bundled`; or one .parquet of `embed` or `map`
     output: str = 'map.html',    # the page; the vectors are kept beside it, in map.parquet
@@ -300,7 +303,7 @@ def draw_map(
         made = _from_table(only, seed)
         page = _page(output, made, color, '', f'{name}: {len(made)} sounds')
     else:
-        made = _made(paths, output, model, window, hop, labels, seed)
+        made = _made(paths, output, model, color, window, hop, labels, seed)
         if isinstance(made, dict): page = _page_of_frames(output, made, name, model)
         else: page = _page(output, made, color, f'{Path(model).name}, {"UMAP" if len(made) >= 12 else "PCA"}', f'{name}: {len(made)} sounds')
     print(f'the map is {page}, {page.stat().st_size / 1e6:.1f} MB; open it with a double click')

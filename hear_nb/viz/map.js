@@ -340,22 +340,23 @@ function ramp(root, c) {  // of a column of numbers: its colours, and two slider
   const [low, high] = c.range, canvas = document.createElement("canvas"), g = canvas.getContext("2d");
   [canvas.width, canvas.height, canvas.className] = [64, 1, "ramp"];
   shades().forEach(([fill], k) => { g.fillStyle = fill; g.fillRect(k, 0, 1, 1); });
-  add(root, "small", "", format(low));
+  const said = (v) => (c.values ? text(c, c.numbers.indexOf(v)) : format(v));  // a date says more than its seconds
+  add(root, "small", "", said(low));
   root.append(canvas);
-  add(root, "small", "", format(high));
-  const said = document.createElement("small"), ends = ["from", "to"].map((name, k) => {
+  add(root, "small", "", said(high));
+  const kept = document.createElement("small"), ends = ["from", "to"].map((name, k) => {
     const input = add(root, "input");
     Object.assign(input, { type: "range", min: 0, max: 1000, value: range ? (range[k] - low) / (high - low) * 1000 : 1000 * k, title: `${c.name} ${name}` });
     input.setAttribute("aria-label", `${c.name} ${name}`);
     input.oninput = () => {
       const [a, b] = ends.map((e) => low + e.value / 1000 * (high - low));
       range = ends[0].value <= 0 && ends[1].value >= 1000 ? null : [Math.min(a, b), Math.max(a, b)];
-      said.textContent = range ? `${format(range[0])} to ${format(range[1])}` : "";
+      kept.textContent = range && !c.values ? `${format(range[0])} to ${format(range[1])}` : "";
       filter();
     };
     return input;
   });
-  root.append(said);
+  root.append(kept);
 }
 
 // What was caught
