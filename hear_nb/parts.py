@@ -15,4 +15,4 @@ def needs(
 ):
     "Raises ImportError, in one line that says what to install, if a module is missing. Imports nothing."
     missing = [name for name in modules if find_spec(name) is None]
-    if missing: raise ImportError(f'{" and ".join(missing)} missing: pip install "hear_nb[{part}]"')
+    if missing: raise ImportError(f'{", ".join(missing)} missing: pip install "hear_nb[{part}]"')

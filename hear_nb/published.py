@@ -19,16 +19,20 @@ from .model.pretrained import read_tensors
 from .model.tokenizer import AcousticTokenizer
 
 # %% ../nbs/10_published.ipynb #929060df
-_ENCODER_NAMES = [('contextual_encoder.layers', 'transformer.layers'), ('feature_extractor.conv', 'conv'), ('.layer_norm1', '.norm1'),
-           ('.layer_norm2', '.norm2'), ('self_attn.query_bias1', 'attention.bias_c'), ('self_attn.query_bias2', 'attention.bias_p'),
-           ('self_attn.relative_position_k.positional_embedding.weight', 'attention.rel_k'),
-           ('self_attn.relative_position_v.positional_embedding.weight', 'attention.rel_v'), ('self_attn.linear_', 'attention.'),
-           ('ffn.layer_norm', 'ffn.0'), ('ffn.intermediate_dense', 'ffn.1'), ('ffn.output_dense', 'ffn.4')]
-_HEAR_NAMES = [('acoustic_model.', 'acoustic.'), ('spectrogram_mixture.gate_linear', 'mixture.gate'),
-         ('spectrogram_mixture.spectrum_linear', 'mixture.power'), ('spectrogram_mixture.layer_norm', 'mixture.norm'),
-         ('spectrogram_mixture.mixture', 'mixture.out'), ('task_model.pos_embed', 'task.positions'),
-         ('task_model.transformer', 'task.layer'), ('decoder.linear', 'head.hidden'), ('decoder.batch_norm', 'head.norm'),
-         ('decoder.out', 'head.out')]
+_ENCODER_NAMES = [
+    ('contextual_encoder.layers', 'transformer.layers'), ('feature_extractor.conv', 'conv'),
+    ('.layer_norm1', '.norm1'), ('.layer_norm2', '.norm2'),
+    ('self_attn.query_bias1', 'attention.bias_c'), ('self_attn.query_bias2', 'attention.bias_p'),
+    ('self_attn.relative_position_k.positional_embedding.weight', 'attention.rel_k'),
+    ('self_attn.relative_position_v.positional_embedding.weight', 'attention.rel_v'),
+    ('self_attn.linear_', 'attention.'),
+    ('ffn.layer_norm', 'ffn.0'), ('ffn.intermediate_dense', 'ffn.1'), ('ffn.output_dense', 'ffn.4')]
+_HEAR_NAMES = [
+    ('acoustic_model.', 'acoustic.'),
+    ('spectrogram_mixture.gate_linear', 'mixture.gate'), ('spectrogram_mixture.spectrum_linear', 'mixture.power'),
+    ('spectrogram_mixture.layer_norm', 'mixture.norm'), ('spectrogram_mixture.mixture', 'mixture.out'),
+    ('task_model.pos_embed', 'task.positions'), ('task_model.transformer', 'task.layer'),
+    ('decoder.linear', 'head.hidden'), ('decoder.batch_norm', 'head.norm'), ('decoder.out', 'head.out')]
 _TOKENIZER_NAMES = [('tokenizer.encoder.', 'encoder.'), ('tokenizer.linear', 'codes')]
 
 def _rename(
@@ -37,11 +41,12 @@ def _rename(
     back: bool = False,  # from our name to the published one
 ) -> str:
     "Returns the name in the other system, or the same name if it is in neither."
-    for old, new in ((b, a) for a, b in table) if back else table:
+    for published, ours in table:
+        old, new = (ours, published) if back else (published, ours)
         if not name.startswith(old): continue
         rest = name.removeprefix(old)
-        if 'acoustic.' in (old, new) or 'encoder.' in (old, new):
-            for published, ours in _ENCODER_NAMES: rest = rest.replace(ours, published) if back else rest.replace(published, ours)
+        for part, our_part in _ENCODER_NAMES if ours in ('acoustic.', 'encoder.') else ():
+            rest = rest.replace(our_part, part) if back else rest.replace(part, our_part)
         return new + rest
     return name
 
@@ -54,6 +59,10 @@ def to_published(
     return {_rename(k, table, back=True): v for k, v in model.state_dict().items()}
 
 # %% ../nbs/10_published.ipynb #8c27f3d7
+def _both_names(name: str, table: list) -> str:
+    "Returns how a tensor of ours is called in the file and here."
+    return f'{_rename(name, table, back=True)} ({name} here)'
+
 def _shape(
     state: dict[str, Tensor],  # our names
     name: str,                 # of the tensor, ours
@@ -61,10 +70,11 @@ def _shape(
     table: list,               # of names
 ) -> list[int]:
     "Returns a tensor's sizes. Raises ValueError if it is not there, or is no such tensor."
-    label = f'{_rename(name, table, back=True)} ({name} here)'
-    if name not in state: raise ValueError(f'not a published checkpoint: missing: {label}')
-    if state[name].ndim != dims or 0 in (sizes := list(state[name].shape)):
-        raise ValueError(f'misshapen: {label} is {tuple(state[name].shape)}, expected {dims} dimensions')
+    both = _both_names(name, table)
+    if name not in state: raise ValueError(f'not a published checkpoint: missing: {both}')
+    sizes = list(state[name].shape)
+    if len(sizes) != dims or 0 in sizes:
+        raise ValueError(f'misshapen: {both} is {tuple(sizes)}, expected {dims} dimensions')
     return sizes
 
 def _encoder_config(
@@ -74,26 +84,47 @@ def _encoder_config(
     table: list,               # of names
 ) -> EncoderConfig:
     "Returns the sizes of an encoder. Raises ValueError if its first layer is not there."
-    one = f'{prefix}transformer.layers.0.'
-    (heads, _), (rows, _), (ffn, width) = (_shape(state, one + k, 2, table) for k in ('attention.bias_c', 'attention.rel_k', 'ffn.1.weight'))
-    layers = len({k.split('layers.')[1].split('.')[0] for k in state if k.startswith(f'{prefix}transformer.layers.')})
+    stack = f'{prefix}transformer.layers.'
+    heads, _ = _shape(state, f'{stack}0.attention.bias_c', 2, table)
+    rows, _ = _shape(state, f'{stack}0.attention.rel_k', 2, table)
+    ffn, width = _shape(state, f'{stack}0.ffn.1.weight', 2, table)
+    layers = len({k.removeprefix(stack).split('.')[0] for k in state if k.startswith(stack)})
     return EncoderConfig(width, ffn, heads, layers, rows // 2, rows // 12 if overlap is None else overlap)
 
+def _task_config(
+    state: dict[str, Tensor],  # our names
+    heads: int,                # of the Task Model: they are not in the file
+) -> TaskConfig:
+    "Returns the sizes of the Task Model and the head. Raises ValueError if one of their tensors is not there."
+    _, positions, width = _shape(state, 'task.positions', 3, _HEAR_NAMES)
+    ffn, _ = _shape(state, 'task.layer.linear1.weight', 2, _HEAR_NAMES)
+    classes, hidden = _shape(state, 'head.out.weight', 2, _HEAR_NAMES)
+    if heads < 1 or width % heads: raise ValueError(f'task_heads: {heads} heads do not divide the width {width}')
+    return TaskConfig(width, ffn, heads, positions, positions // 6, hidden, classes)
+
 # %% ../nbs/10_published.ipynb #277f5f26
+def _faults(own: dict[str, Tensor], state: dict[str, Tensor], table: list, optional: tuple) -> dict[str, list[str]]:
+    "Returns the tensors that do not fit, by what is wrong with them; `own` are the model's, the rest as for `_fill`."
+    both = {k: _both_names(k, table) for k in [*own, *state]}
+    common = [(k, state[k], own[k]) for k in state if k in own]
+    return {'missing': [both[k] for k in own if k not in state and not (optional and k.startswith(optional))],
+            'unexpected': [both[k] for k in state if k not in own],
+            'misshapen': [f'{both[k]} {tuple(v.shape)} for {tuple(o.shape)}' for k, v, o in common
+                          if v.shape != o.shape],
+            'of another type': [f'{both[k]} is {v.dtype}' for k, v, o in common
+                                if o.is_floating_point() and not v.is_floating_point()]}
+
 def _fill(
     model,                     # a module
     state: dict[str, Tensor],  # our names
     table: list,               # of names
     optional: tuple = (),      # parts that may be missing
 ):
-    "Loads the tensors into the model. Raises ValueError that names missing, unexpected, misshapen and unusable tensors."
-    own, both = model.state_dict(), lambda k: f'{_rename(k, table, back=True)} ({k} here)'
-    missing = [both(k) for k in own if k not in state and not (optional and k.startswith(optional))]
-    wrong = [f'{both(k)} {tuple(v.shape)} for {tuple(own[k].shape)}' for k, v in state.items() if k in own and v.shape != own[k].shape]
-    kind = [f'{both(k)} is {v.dtype}' for k, v in state.items() if k in own and own[k].is_floating_point() and not v.is_floating_point()]
-    lost = [both(k) for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
-    faults = {'missing': missing, 'unexpected': [both(k) for k in state if k not in own], 'misshapen': wrong, 'of another type': kind}
-    if any(faults.values()): raise ValueError('; '.join(f'{what}: {", ".join(names)}' for what, names in faults.items() if names))
+    "Loads the tensors into the model. Raises ValueError that names the missing, unexpected and unusable ones."
+    faults = _faults(model.state_dict(), state, table, optional)
+    if any(faults.values()):
+        raise ValueError('; '.join(f'{what}: {", ".join(names)}' for what, names in faults.items() if names))
+    lost = [_both_names(k, table) for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
     if lost: warnings.warn(f'NaN or infinite: {", ".join(lost)}', stacklevel=4)
     model.load_state_dict(state, strict=False)
     return model.eval()
@@ -128,13 +159,9 @@ def load_hear(
         state = _read_renamed(path_or_state_dict, _HEAR_NAMES, 'acoustic_model.')
         acoustic = _encoder_config(state, 'acoustic.', overlap, _HEAR_NAMES)
         behind = ('mixture', 'task', 'head')
-        if whole := any(k.startswith(behind) for k in state):
-            _, positions, width = _shape(state, 'task.positions', 3, _HEAR_NAMES)
-            ffn, _ = _shape(state, 'task.layer.linear1.weight', 2, _HEAR_NAMES)
-            classes, hidden = _shape(state, 'head.out.weight', 2, _HEAR_NAMES)
-            if task_heads < 1 or width % task_heads: raise ValueError(f'task_heads: {task_heads} heads do not divide the width {width}')
-            task = TaskConfig(width, ffn, task_heads, positions, positions // 6, hidden, classes)
-        else: task = TaskConfig(acoustic.width, acoustic.ffn, acoustic.heads, hidden=acoustic.width)
+        whole = any(k.startswith(behind) for k in state)
+        task = TaskConfig(acoustic.width, acoustic.ffn, acoustic.heads, hidden=acoustic.width)
+        if whole: task = _task_config(state, task_heads)
         return _fill(HEAR(HearConfig(acoustic, task)), state, _HEAR_NAMES, () if whole else behind)
 
 # %% ../nbs/10_published.ipynb #40c313ce
@@ -148,7 +175,8 @@ def load_tokenizer(
         state = {k: v for k, v in state.items() if not k.startswith(('decoder.', 'vector_quantizer.'))}
         encoder = _encoder_config(state, 'encoder.', overlap, _TOKENIZER_NAMES)
         codes, _ = _shape(state, 'codes.weight', 2, _TOKENIZER_NAMES)
-        return _fill(AcousticTokenizer(HearConfig(tokenizer=TokenizerConfig(encoder, codes=codes))), state, _TOKENIZER_NAMES)
+        config = HearConfig(tokenizer=TokenizerConfig(encoder, codes=codes))
+        return _fill(AcousticTokenizer(config), state, _TOKENIZER_NAMES)
 
 # %% ../nbs/10_published.ipynb #693fb9fd
 def convert(
@@ -159,14 +187,19 @@ def convert(
     task_heads: int = 4,  # attention heads of a whole HEAR's Task Model: it is not in the file
     licence: str = 'unknown',  # of the weights, for the card
 ):
-    "Converts published checkpoints into a folder for `from_pretrained`. Only tensors are read; a file with anything else is refused."
-    state, folder = read_tensors(source), Path(output)
-    alone = not any(k.startswith('acoustic_model.') for k in state) and bool({'tokenizer.linear.weight', 'linear.weight'} & state.keys())
-    model = load_tokenizer(source, overlap) if alone else load_hear(source, overlap, task_heads)
+    "Converts published checkpoints into a folder for `from_pretrained`. A file with more than tensors is refused."
+    state = read_tensors(source)
+    folder = Path(output)
+    has_acoustic = any(k.startswith('acoustic_model.') for k in state)
+    is_tokenizer = not has_acoustic and bool({'tokenizer.linear.weight', 'linear.weight'} & state.keys())
+    model = load_tokenizer(source, overlap) if is_tokenizer else load_hear(source, overlap, task_heads)
     second = load_tokenizer(tokenizer, overlap) if tokenizer else None  # both are read before anything is written
     card = dict(data=f'Converted by `hear-nb convert` from `{Path(source).name}`; see there.', licence=licence)
     model.save_pretrained(folder, card=card)
-    if second is not None: second.save_pretrained(folder / 'tokenizer', card=card | dict(data=f'Converted from `{Path(tokenizer).name}`.'))
-    kind, new = type(model).__name__, not alone and not any(k.startswith('decoder.') for k in state)
+    if second is not None:
+        card['data'] = f'Converted from `{Path(tokenizer).name}`.'
+        second.save_pretrained(folder / 'tokenizer', card=card)
+    kind = type(model).__name__
     print(f'{kind} with {model.parameter_count() / 1e6:.2f} M parameters: hear_nb.{kind}.from_pretrained("{output}")')
-    if new: print('its mixture, task model and head are new: fine-tune it, or use embed')
+    if not is_tokenizer and not any(k.startswith('decoder.') for k in state):
+        print('its mixture, task model and head are new: fine-tune it, or use embed')

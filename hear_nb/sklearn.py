@@ -21,17 +21,20 @@ def _as_clips(
     x,  # list, series or array of paths or waveforms; matrix with a row a waveform; frame with a column `file`
 ) -> list:
     "Returns a list of paths and waveforms, an item a clip. Raises ValueError or TypeError, as scikit-learn does."
-    if isinstance(x, (str, PathLike)): raise ValueError(f'expected a list of recordings; for one recording pass [{str(x)!r}]')
+    if isinstance(x, (str, PathLike)):
+        raise ValueError(f'expected a list of recordings; for one recording pass [{str(x)!r}]')
     if hasattr(x, 'columns') and 'file' in x.columns: x = x['file']
     elif hasattr(x, 'columns'): x = check_array(x, dtype=None)
     if hasattr(x, 'tolist') and getattr(x, 'ndim', 0) == 1:
         if np.asarray(x).dtype.kind in 'OUST': return list(x)
-        raise ValueError('one waveform where several recordings are expected. Reshape your data: x[None] is a list of one')
+        raise ValueError('one waveform where several recordings are expected. '
+                         'Reshape your data: x[None] is a list of one')
     if isinstance(x, (list, tuple)) and not (x and np.isscalar(x[0]) and not isinstance(x[0], str)):
         if not x: raise ValueError('Found array with 0 sample(s): no recordings')
         return list(x)
-    x = np.asarray(x) if isinstance(x, (list, tuple)) or hasattr(x, 'detach') else x
-    return list(check_array(x, dtype='numeric' if getattr(getattr(x, 'dtype', None), 'kind', '') == 'O' else None, input_name='X'))
+    if isinstance(x, (list, tuple)) or hasattr(x, 'detach'): x = np.asarray(x)
+    objects = getattr(getattr(x, 'dtype', None), 'kind', '') == 'O'
+    return list(check_array(x, dtype='numeric' if objects else None, input_name='X'))
 
 # %% ../nbs/14_sklearn.ipynb #d6416e29
 class HearEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -77,10 +80,11 @@ def __sklearn_tags__(self: HearEmbedder):
 def __sklearn_is_fitted__(self: HearEmbedder): return True
 
 @patch(as_prop=True)
-def _n_features_out(self: HearEmbedder): return 3 * (getattr(self, 'model_', None) or self._load()).config.acoustic.width
+def _n_features_out(self: HearEmbedder):
+    return 3 * (getattr(self, 'model_', None) or self._load()).config.acoustic.width
 
 @patch
 def __getstate__(self: HearEmbedder):
     state = dict(BaseEstimator.__getstate__(self))
-    if not isinstance(self.model, HEAR): state.pop('model_', None)  # it is found again by its name
+    if not isinstance(self.model, HEAR): state.pop('model_', None)  # its name is enough to load it again
     return state

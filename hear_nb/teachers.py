@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['align', 'Teacher', 'kaldi_fbank', 'ViTBlock', 'FrameViT', 'SSAST', 'patches_to_frames', 'fetch_encoder',
-           'HuggingFaceTeacher']
+           'HuggingFaceTeacher', 'EfficientAT', 'whisper_log_mel', 'Whisper', 'Together']
 
 # %% ../nbs/11_teachers.ipynb #a516f4a0
 import math
@@ -12,11 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch, torch.nn.functional as F
+import numpy as np
 from fastcore.basics import patch
 from torch import nn, Tensor
 
-from .config import HOP, model_frames, N_MELS, SAMPLE_RATE, STACK, WINDOW
+from .config import HOP, model_frames, N_FFT, N_MELS, SAMPLE_RATE, STACK, WINDOW
+from .model.mobilenet import audioset_log_mel, MobileNet
 from .model.pretrained import read_tensors
+from .parts import needs
 
 # %% ../nbs/11_teachers.ipynb #2253ccc4
 def align(
@@ -67,11 +70,17 @@ def forward(
     return out
 
 # %% ../nbs/11_teachers.ipynb #7fb12404
+def _kaldi():
+    "Returns torchaudio's Kaldi module. Raises ImportError, as torchaudio may be there and not fit a torch that is newer."
+    try: from torchaudio.compliance import kaldi
+    except Exception as e: raise ImportError(f'SSAST needs a torchaudio that fits torch {torch.__version__}; this one says: {e}') from e
+    return kaldi
+
 def kaldi_fbank(
     clip: Tensor,  # (samples,) waveform at 16 kHz
 ) -> Tensor:
     "Returns the log filterbank energies SSAST was trained on, (1 + (samples - 400) // 160, 128); at least one frame."
-    from torchaudio.compliance import kaldi
+    kaldi = _kaldi()
     clip = clip - clip.mean()  # as the authors do; Kaldi removes each window's mean once more
     clip = F.pad(clip, (0, max(0, WINDOW - len(clip))))
     with torch.autocast(clip.device.type, enabled=False):  # the logarithm of small energies needs float32
@@ -185,9 +194,8 @@ def fetch_encoder(
     name: str | Path,  # of a model on the Hugging Face hub, or a folder
 ):
     "Returns the model and its feature extractor; raises ImportError if `transformers` is not installed."
-    try: from transformers import AutoFeatureExtractor, AutoModel
-    except ImportError as error:
-        raise ImportError(f'{name} needs transformers: pip install "hear_nb[hf]"') from error
+    needs('transformers', part='hf')
+    from transformers import AutoFeatureExtractor, AutoModel
     return AutoModel.from_pretrained(name).float(), AutoFeatureExtractor.from_pretrained(name)
 
 # %% ../nbs/11_teachers.ipynb #99b57b77
@@ -226,3 +234,182 @@ def encode(self: HuggingFaceTeacher, clips: list[Tensor]) -> list[Tensor]:
         rows = [i for i, c in enumerate(clips) if len(c) == n]
         for i, hidden in zip(rows, self.run([clips[i] for i in rows])): out[i] = hidden
     return out
+
+# %% ../nbs/11_teachers.ipynb #0ddf1f2a
+class EfficientAT(Teacher):
+    "EfficientAT's `mn04_as` (Schmid et al. 2023, arXiv 2211.04772, MIT) as a teacher; it is given 16 kHz."
+    step = 16  # model frames from one of its vectors to the next
+
+    def __init__(self, net: MobileNet):
+        super().__init__(net.width)
+        self.net = net
+        self.train()
+
+    @torch.no_grad()
+    def say(
+        self,
+        clip: Tensor,  # (samples,) waveform at 16 kHz, at least 0.1 s
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        "Returns the clip's vector, (384,), those of its steps, (steps, 384), and the logits of AudioSet's classes, (527,)."
+        features = self.net(audioset_log_mel(clip[None], SAMPLE_RATE)[..., :max(1, len(clip) // HOP)])
+        vector = features.mean((2, 3))
+        return vector[0], features[0].mean(1).T, self.net.classify(vector)[0]
+
+    def encode(self, clips: list[Tensor]) -> list[Tensor]:
+        "Returns each clip's vectors, (model frames, 384), interpolated between their centres."
+        clips = [F.pad(c, (0, max(0, N_FFT - len(c)))) for c in clips]
+        out = [None] * len(clips)
+        for n in {len(c) for c in clips}:  # clips of one length together
+            rows = [i for i, c in enumerate(clips) if len(c) == n]
+            log_mel = audioset_log_mel(torch.stack([clips[i] for i in rows]), SAMPLE_RATE)
+            vectors = self.net(log_mel).mean(2).mT
+            at = (torch.arange(model_frames(n), device=vectors.device) + .5) / self.step
+            low, part = at.long().clamp(max=vectors.shape[1] - 1), at.frac()[:, None]
+            high = (low + 1).clamp(max=vectors.shape[1] - 1)
+            for i, v in zip(rows, vectors): out[i] = v[low] * (1 - part) + v[high] * part
+        return out
+
+# %% ../nbs/11_teachers.ipynb #c8df190d
+@patch(cls_method=True)
+def from_checkpoint(
+    cls: EfficientAT,
+    source,  # path of the authors' `mn04_as_mAP_432.pt`, of a .safetensors file, or a state dict
+) -> EfficientAT:
+    "Returns the frozen teacher; raises ValueError if the tensors are not those of mn04_as."
+    state, name = read_tensors(source), 'the state dict' if isinstance(source, Mapping) else source
+    net = MobileNet()
+    expected = {k: tuple(t.shape) for k, t in net.state_dict().items()}
+    found = {k: tuple(state[k].shape) if k in state else 'missing' for k in expected}
+    wrong = [f'{k} is {found[k]}, expected {shape}' for k, shape in expected.items() if found[k] != shape]
+    if wrong: raise ValueError(f'{name} is no mn04_as ({len(wrong)} tensors): {wrong[0]}')
+    net.load_state_dict({k: state[k] for k in expected})
+    return cls(net)
+
+# %% ../nbs/11_teachers.ipynb #48f81751
+def whisper_log_mel(
+    clip: Tensor,  # (samples,) waveform at 16 kHz
+) -> Tensor:
+    "Returns Whisper's picture of a clip, (80, samples // 160), at least two frames."
+    import torchaudio.functional as AF
+    clip = F.pad(clip, (0, max(0, 2 * HOP - len(clip))))
+    slaney = dict(norm='slaney', mel_scale='slaney')
+    bands = AF.melscale_fbanks(201, 0., SAMPLE_RATE / 2, 80, SAMPLE_RATE, **slaney).to(clip)
+    window = torch.hann_window(WINDOW).to(clip)
+    spectrum = torch.stft(clip, WINDOW, HOP, window=window, return_complex=True)
+    log = (bands.T @ spectrum[:, :len(clip) // HOP].abs().square()).clamp(min=1e-10).log10()
+    return (log.maximum(log.max() - 8) + 4) / 4
+
+# %% ../nbs/11_teachers.ipynb #b44559c7
+class Whisper(Teacher):
+    "Whisper's encoder as a teacher: 50 vectors a second. Clips longer than 30 s are heard in pieces."
+    def __init__(
+        self,
+        encoder,     # log-mel (batch, 80, frames) to hidden states (batch, frames // 2, width)
+        width: int,  # 512: base
+    ):
+        super().__init__(width)
+        self.encoder = encoder
+        self.train()
+
+    def encode(self, clips: list[Tensor]) -> list[Tensor]:
+        "Returns each clip's hidden states, (frames, width)."
+        out = []
+        for clip in clips:
+            pieces = [whisper_log_mel(piece) for piece in clip.split(30 * SAMPLE_RATE)]
+            out.append(torch.cat([self.encoder(p[None, :, :p.shape[1] // 2 * 2])[0] for p in pieces]))
+        return out
+
+# %% ../nbs/11_teachers.ipynb #1f494f9f
+class _WhisperLayers(nn.Module):
+    "The encoder of `transformers`, for clips of any length up to 30 s."
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        e = self.encoder
+        x = F.gelu(e.conv2(F.gelu(e.conv1(log_mel)))).mT
+        x = x + e.embed_positions.weight[:x.shape[1]]
+        for layer in e.layers:
+            x = layer(x, None)
+            x = x[0] if isinstance(x, tuple) else x
+        return e.layer_norm(x)
+
+class _WhisperCT2:
+    "The encoder of a model in CTranslate2's format."
+    def __init__(self, folder, compute_type: str):
+        try: import ctranslate2
+        except ImportError as error: raise ImportError(f'{folder} needs CTranslate2: pip install ctranslate2') from error
+        self.model = ctranslate2.models.Whisper(str(folder), compute_type=compute_type, intra_threads=1)
+        self.view = ctranslate2.StorageView.from_array
+
+    def __call__(self, log_mel: Tensor) -> Tensor:
+        hidden = self.model.encode(self.view(log_mel.contiguous().numpy()), to_cpu=True)
+        return torch.from_numpy(np.array(hidden)).float().to(log_mel.device)
+
+# %% ../nbs/11_teachers.ipynb #4a0c08b5
+@patch(cls_method=True)
+def from_pretrained(
+    cls: Whisper,
+    name,  # 'openai/whisper-base' or the like, a folder of `transformers`, or one in CTranslate2's format
+    compute_type: str = 'default',  # of CTranslate2: 'int8' is twice as fast, 'float32' exact
+) -> Whisper:
+    "Returns the frozen teacher. Raises ImportError if what reads it is not installed."
+    folder = Path(name)
+    if (folder / 'model.bin').exists():
+        encoder = _WhisperCT2(folder, compute_type)
+        return cls(encoder, encoder(torch.zeros(1, 80, 8)).shape[-1])
+    try: from transformers import WhisperModel
+    except ImportError as error:
+        raise ImportError(f'{name} needs transformers: pip install "hear_nb[hf]"') from error
+    model = WhisperModel.from_pretrained(name).float()
+    return cls(_WhisperLayers(model.encoder), model.config.d_model)
+
+# %% ../nbs/11_teachers.ipynb #c975c5ec
+class Together(Teacher):
+    "Several teachers as one: their standardised vectors side by side."
+    def __init__(
+        self,
+        teachers: dict[str, Teacher],           # by name
+        weights: dict[str, float] | None = None,  # of each one's squared error; None: all 1
+    ):
+        if not teachers: raise ValueError('no teachers')
+        if unknown := {*(weights or {})} - {*teachers}:
+            raise ValueError(f'weights of unknown teachers: {", ".join(unknown)}')
+        super().__init__(sum(t.width for t in teachers.values()))
+        self.teachers = nn.ModuleDict(teachers)
+        self.weights = {name: float((weights or {}).get(name, 1.)) for name in teachers}
+        if wrong := [n for n, w in self.weights.items() if not w > 0]:
+            raise ValueError(f'weight of {", ".join(wrong)}: expected over 0')
+        self.register_buffer('mean', torch.zeros(self.width))
+        self.register_buffer('scale', torch.ones(self.width))
+        self.train()
+
+    def encode(self, clips: list[Tensor]) -> list[Tensor]:
+        "Returns each clip's vectors, (model frames, width)."
+        fit = lambda hidden: [align(h[None], model_frames(len(c)))[0] for h, c in zip(hidden, clips)]
+        heard = [fit(t.encode(clips)) for t in self.teachers.values()]
+        return [(torch.cat(parts, 1) - self.mean) / self.scale for parts in zip(*heard)]
+
+# %% ../nbs/11_teachers.ipynb #bc21066c
+@patch
+def standardise(
+    self: Together,
+    clips: list[Tensor],  # each (samples,), a sample of what training hears
+) -> Together:
+    "Measures what standardises the teachers' vectors, and returns itself."
+    self.mean.zero_(); self.scale.fill_(1.)
+    frames = torch.cat(self.encode(clips))
+    self.mean.copy_(frames.mean(0))
+    spread = [s + .001 * s.mean() + 1e-12 for s in self.apart(frames.std(0)).values()]  # a value that hardly varies stays small
+    share = [(t.width / self.weights[name]) ** .5 for name, t in self.teachers.items()]
+    self.scale.copy_(torch.cat([s * n for s, n in zip(spread, share)]))
+    return self
+
+@patch
+def apart(
+    self: Together,
+    frames: Tensor,  # (..., width)
+) -> dict[str, Tensor]:
+    "Returns each teacher's part of the vectors, by name."
+    return dict(zip(self.teachers, frames.split([t.width for t in self.teachers.values()], -1)))

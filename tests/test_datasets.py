@@ -255,10 +255,10 @@ def test_several_classes_a_clip(protocol, tmp_path, tiny):
     with pytest.warns(UserWarning, match='1 of 13 listed clips are missing'): data = open_dataset(tmp_path)
     result = measure(data, 'label', HEAR.from_pretrained(tiny), protocol=protocol)
     row = result.row()
-    assert result.labels == ['Hum, buzz', 'Rain'] and row['clips'] == 4 and 0 <= row['low'] <= row['mAP'] <= row['high'] <= 1
+    assert result.classes == ['Hum, buzz', 'Rain'] and row['clips'] == 4 and 0 <= row['low'] <= row['mAP'] <= row['high'] <= 1
     assert result.as_json()['per_class']['Rain']['clips'] == 3
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         shard(str(tmp_path), str(tmp_path / 'packed'), clips=5)
     again = measure(open_dataset(tmp_path / 'packed'), 'label', HEAR.from_pretrained(tiny), protocol=protocol)
-    assert again.labels == result.labels and len(again.y) == 4 and abs(again.row()['mAP'] - row['mAP']) < .2
+    assert again.classes == result.classes and len(again.y) == 4 and abs(again.row()['mAP'] - row['mAP']) < .2

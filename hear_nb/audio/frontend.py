@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from torch import nn, Tensor
 
 from .batch import checked, eager, length_mask
-from .decode import AudioError, LOUDEST
+from .decode import AudioError, MAX_AMPLITUDE
 from ..config import EPS, HOP, N_BINS, N_FFT, N_MELS, SAMPLE_RATE, spectrogram_frames, WINDOW
 
 # %% ../../nbs/audio/02_frontend.ipynb #8044c8f6
@@ -117,7 +117,7 @@ class Frontend(nn.Module):
             x = torch.where(length_mask(lengths, waveform.shape[1]), waveform.float(), 0.)  # whatever stands behind a clip's end
             if eager() and not (good := x.isfinite().all(1)).all():
                 raise AudioError(f'clip {int(good.int().argmin())} of the batch has samples that are NaN or infinite')
-            power = power_spectrum(x.clamp(-LOUDEST, LOUDEST), lengths, self.window)
+            power = power_spectrum(x.clamp(-MAX_AMPLITUDE, MAX_AMPLITUDE), lengths, self.window)
             mask = length_mask(frames, power.shape[-1])
             log_mel = _standardise((self.bands @ power + EPS).log(), mask)
             return Spectra(log_mel, _standardise((power + EPS).log(), mask) if both else None, frames)

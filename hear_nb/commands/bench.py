@@ -7,18 +7,17 @@ __all__ = ['bench', 'throughput', 'training_costs']
 
 # %% ../../nbs/commands/08_bench.ipynb #4638a263
 import json, os, platform, time
-from contextlib import contextmanager, ExitStack, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 import pandas as pd
 from torch import nn
 
 from ..config import HearConfig, model_frames, SAMPLE_RATE
-from ..model.attention import plain_relative_attention, skewed_relative_attention
+from ..model.blocked_attention import KERNELS, using
 from ..model.hear import count, HEAR
 from ..model.layers import prepacked_weights
 from ..runs import destination, replacing
@@ -46,7 +45,9 @@ def _interleaved(
     return pd.DataFrame(rounds)
 
 # %% ../../nbs/commands/08_bench.ipynb #f9087ed6
-def _clock_of(n_threads: int): return time.process_time if n_threads == 1 else time.perf_counter
+def _clock_of(n_threads: int):
+    "Returns what measures a comparison on so many threads."
+    return time.process_time if n_threads == 1 else time.perf_counter
 
 def _ratio(
     times: pd.DataFrame,  # from `_interleaved`
@@ -63,7 +64,7 @@ def _matrix_call(
     products: int = 4,  # in a call
 ):
     "Returns a function that multiplies `products` times two matrices, 2 SIDE^3 operations each."
-    a, b = torch.rand(_SIDE, _SIDE), torch.rand(_SIDE, _SIDE)
+    a, b = torch.rand(2, _SIDE, _SIDE)
     return lambda: [torch.mm(a, b) for _ in range(products)]
 
 def _matrix_rate(
@@ -94,30 +95,6 @@ def _vit_call():
 
 _NO_VIT = 'ViT-B/16 not measured: pip install "hear_nb[hf]"'
 
-# %% ../../nbs/commands/08_bench.ipynb #a3f56131
-def _filled(
-    sizes: list[int],  # valid frames of each window
-    most: int,         # ignored: 16 at a time
-) -> list[list[int]]:
-    "In the place of `acoustic.groups`: all windows together, each filled up to the longest."
-    order = sorted(range(len(sizes)), key=lambda n: -sizes[n])
-    return [order[n: n + 16] for n in range(0, len(order), 16)]
-
-@contextmanager
-def _form(
-    attention=None,      # in the place of `layers.relative_attention`
-    fill: bool = False,  # fill up the windows
-    dropout=None,        # in the place of `layers.Dropout`'s forward
-):
-    "Inside, HEAR computes the same in another way."
-    with ExitStack() as stack:
-        if attention: stack.enter_context(mock.patch('hear_nb.model.layers.relative_attention', attention))
-        if fill: stack.enter_context(mock.patch('hear_nb.model.acoustic._by_length', _filled))
-        if dropout: stack.enter_context(mock.patch('hear_nb.model.attention.Dropout.forward', dropout))
-        yield
-
-def _plain(): return _form(plain_relative_attention, True, nn.Dropout.forward)
-
 # %% ../../nbs/commands/08_bench.ipynb #e6b68330
 def _profile(
     call,           # function without arguments
@@ -126,19 +103,18 @@ def _profile(
     "Returns the operators that take most of the time, with their part of it in percent and their number of calls."
     from torch.profiler import ProfilerActivity, profile as profiler
     call()
-    with profiler(activities=[ProfilerActivity.CPU], acc_events=True) as seen: call()
-    found = sorted(seen.key_averages(), key=lambda e: -e.self_cpu_time_total)
-    total = sum(e.self_cpu_time_total for e in found)
+    with profiler(activities=[ProfilerActivity.CPU], acc_events=True) as events: call()
+    operators = sorted(events.key_averages(), key=lambda e: -e.self_cpu_time_total)
+    total = sum(e.self_cpu_time_total for e in operators)
     return pd.DataFrame([dict(operator=e.key, percent=round(100 * e.self_cpu_time_total / total, 1), calls=e.count)
-                         for e in found[:rows]]).set_index('operator')
+                         for e in operators[:rows]]).set_index('operator')
 
 # %% ../../nbs/commands/08_bench.ipynb #46468d09
 def _steps(
     model: HEAR,
 ) -> dict:
     "Returns name -> function that gives a context, from the plain form to the fastest."
-    return dict(plain=_plain, skewed=lambda: _form(skewed_relative_attention, True, nn.Dropout.forward),
-                blocks=lambda: _form(fill=True), unfilled=nullcontext, packed=lambda: prepacked_weights(model))
+    return {name: partial(using, name) for name in KERNELS} | {'packed': partial(prepacked_weights, model)}
 
 # %% ../../nbs/commands/08_bench.ipynb #4d1681c5
 def _macs(
@@ -149,27 +125,60 @@ def _macs(
     with torch.autograd.graph.saved_tensors_hooks(lambda t: None, lambda t: None):  # counting needs no memory
         return sum(count(config, seconds)['macs'].values())
 
+def _kernel_table(
+    times: pd.DataFrame,  # seconds of each call in each round, 'plain' and 'matrix' among them
+    work: int,            # operations of the published form
+) -> pd.DataFrame:
+    "Returns a row for each call but the matrix product; what cannot be said of it is None."
+    vit = 'ViT-B/16'
+    best = _matrix_rate(times.matrix)
+    return pd.DataFrame({name: dict(
+        ms=1000 * times[name].median(), speedup=_ratio(times, 'plain', name),
+        of_vit=_ratio(times, name, vit) if vit in times else None,
+        of_matrix_rate=None if name == vit else float((work / times[name] / best).median()),
+    ) for name in times if name != 'matrix'}).T
+
 def _compare_kernels(
     size: str = 'base',    # 'base' or 'tiny'
     seconds: float = 10.,  # length of the clip
     repeats: int = 5,
     n_threads: int = 1,    # 0: all cores
 ) -> pd.DataFrame:
-    "Returns a row for the ViT and for each step: its time, against the plain form's and the ViT's, and the part of the matrix rate."
+    "Returns a row for the ViT and each step: its time, also against the plain form, the ViT and the matrix rate."
     config = getattr(HearConfig, size)()
-    model, x = HEAR(config).eval(), torch.randn(1, int(seconds * SAMPLE_RATE))
-    forms, vit, work = _steps(model), _vit_call(), 2 * _macs(config, seconds)
-    calls = ({'ViT-B/16': vit} if vit else {}) | {name: lambda: model(x) for name in forms} | dict(matrix=_matrix_call())
-    with _threads(n_threads), torch.inference_mode(): times = _interleaved(calls, repeats, True, forms, _clock_of(n_threads))
-    best = _matrix_rate(times.matrix)
-    return pd.DataFrame({name: dict(ms=1000 * times[name].median(), speedup=_ratio(times, 'plain', name),
-        of_vit=_ratio(times, name, 'ViT-B/16') if vit else None,
-        of_matrix_rate=float((work / times[name] / best).median()) if name in forms else None) for name in calls if name != 'matrix'}).T
+    model = HEAR(config).eval()
+    x = torch.randn(1, int(seconds * SAMPLE_RATE))
+    vit = _vit_call()
+    forms = _steps(model)
+    calls = ({'ViT-B/16': vit} if vit else {}) | {name: lambda: model(x) for name in forms}
+    with _threads(n_threads), torch.inference_mode():
+        times = _interleaved(calls | dict(matrix=_matrix_call()), repeats, True, forms, _clock_of(n_threads))
+    return _kernel_table(times, 2 * _macs(config, seconds))
 
 # %% ../../nbs/commands/08_bench.ipynb #bf731843
 class _RandomTeacher(Teacher):
     "Frames drawn at random: a teacher that costs nothing."
-    def forward(self, waveform, lengths=None): return torch.randn(len(waveform), model_frames(waveform.shape[1]), self.width)
+    def forward(self, waveform, lengths=None):
+        return torch.randn(len(waveform), model_frames(waveform.shape[1]), self.width)
+
+def _batch(clips: int, samples: int, device: str = 'cpu') -> dict:
+    "Returns a batch of noise."
+    return dict(waveform=torch.randn(clips, samples, device=device),
+                lengths=torch.full((clips,), samples, device=device),
+                seeds=torch.arange(clips, device=device), y=torch.zeros(clips, dtype=torch.int64, device=device))
+
+def _training_step(
+    stage,        # a module as `training.fit` trains it
+    batch: dict,  # from `_batch`
+):
+    "Returns a function that does one training step."
+    optimizer = torch.optim.AdamW([p for p in stage.train().parameters() if p.requires_grad])
+    def step():
+        stage(**batch)['loss'].backward()
+        nn.utils.clip_grad_norm_(stage.parameters(), 1.)
+        optimizer.step()
+        optimizer.zero_grad()
+    return step
 
 def _training_calls(
     size: str = 'base',   # 'base' or 'tiny'
@@ -177,21 +186,16 @@ def _training_calls(
     seconds: float = 6.,  # length of a clip
 ) -> dict:
     "Returns name -> function that does one training step, for stages 1 and 2, with new models."
+    from hear_nb.model.tokenizer import AcousticTokenizer
     from hear_nb.training.masking import MaskedAudioModeling, TokenLabeller
     from hear_nb.training.stages import TokenizerTraining
-    from hear_nb.model.tokenizer import AcousticTokenizer
-    config, x = getattr(HearConfig, size)(), torch.randn(clips, int(seconds * SAMPLE_RATE))
-    batch = dict(waveform=x, lengths=torch.full((clips,), x.shape[1]), seeds=torch.arange(clips))
-    def step(stage):
-        optimizer = torch.optim.AdamW([p for p in stage.train().parameters() if p.requires_grad])
-        def call():
-            stage(**batch)['loss'].backward()
-            nn.utils.clip_grad_norm_(stage.parameters(), 1.)
-            optimizer.step(); optimizer.zero_grad()
-        return call
-    tokens = TokenLabeller(AcousticTokenizer(config))
-    return {'stage 1': step(TokenizerTraining(AcousticTokenizer(config), _RandomTeacher(config.tokenizer.teacher_width))),
-            'stage 2': step(MaskedAudioModeling(HEAR(config).acoustic, tokens, config.tokenizer.codes, span=10))}
+    config = getattr(HearConfig, size)()
+    batch = _batch(clips, int(seconds * SAMPLE_RATE))
+    teacher = _RandomTeacher(config.tokenizer.teacher_width)
+    labeller = TokenLabeller(AcousticTokenizer(config))
+    masked = MaskedAudioModeling(HEAR(config).acoustic, labeller, config.tokenizer.codes, span=10)
+    return {'stage 1': _training_step(TokenizerTraining(AcousticTokenizer(config), teacher), batch),
+            'stage 2': _training_step(masked, batch)}
 
 # %% ../../nbs/commands/08_bench.ipynb #07526116
 def _compare_training(
@@ -200,35 +204,40 @@ def _compare_training(
     n_threads: int = 1,  # 0: all cores
     **kwargs,            # for `_training_calls`
 ) -> pd.DataFrame:
-    "Returns a row for each stage: seconds of a step, those of the plain form, the ratio, and the part of the matrix rate."
+    "Returns a row for each stage: seconds of a step, those of the plain form, their ratio, the part of the matrix rate."
     from torch.utils.flop_counter import FlopCounterMode
-    calls, work = _training_calls(size, **kwargs), {}
-    both = calls | {f'plain {name}': call for name, call in calls.items()}
+    calls = _training_calls(size, **kwargs)
+    plain = {f'plain {name}': call for name, call in calls.items()}
+    inside = {name: partial(using, 'plain') for name in plain}
+    work = {}
     keep_memory()  # as `fit` does
     with _threads(n_threads):
         for name, call in calls.items():
-            with _plain(), FlopCounterMode(display=False) as counter: call()
+            with using('plain'), FlopCounterMode(display=False) as counter: call()
             work[name] = counter.get_total_flops()
-        inside = {name: _plain for name in both if name.startswith('plain')}
-        times = _interleaved(both | dict(matrix=_matrix_call()), repeats, True, inside, _clock_of(n_threads))
-    return pd.DataFrame({name: dict(seconds=times[name].median(), plain=times[f'plain {name}'].median(),
+        times = _interleaved(calls | plain | dict(matrix=_matrix_call()), repeats, True, inside, _clock_of(n_threads))
+    best = _matrix_rate(times.matrix)
+    return pd.DataFrame({name: dict(
+        seconds=times[name].median(), plain=times[f'plain {name}'].median(),
         of_plain=_ratio(times, name, f'plain {name}'),
-        of_matrix_rate=float((work[name] / times[name] / _matrix_rate(times.matrix)).median())) for name in calls}).T
+        of_matrix_rate=float((work[name] / times[name] / best).median())) for name in calls}).T
 
 # %% ../../nbs/commands/08_bench.ipynb #0ea77dd7
 @contextmanager
 def _peak_memory():
-    "Gives a dict that afterwards has `mb`: the most that was held inside beyond what was held before, or None if unknown."
-    def status(key): return int(next(line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith(key)).split()[1])
-    found = dict(mb=None)
+    "Gives a dict that afterwards has `mb`: the most that was held inside beyond what was held before; None if unknown."
+    def status(key):
+        lines = Path('/proc/self/status').read_text().splitlines()
+        return int(next(line for line in lines if line.startswith(key)).split()[1])
+    peak = dict(mb=None)
     try:
         import ctypes
         ctypes.CDLL(None).malloc_trim(0)
         Path('/proc/self/clear_refs').write_text('5')
         before = status('VmRSS')
     except (OSError, AttributeError): before = None
-    yield found
-    if before is not None: found['mb'] = max(0, status('VmHWM') - before) / 1024
+    yield peak
+    if before is not None: peak['mb'] = max(0, status('VmHWM') - before) / 1024
 
 # %% ../../nbs/commands/08_bench.ipynb #8e5f6468
 def _speed(
@@ -243,9 +252,10 @@ def _speed(
     x = torch.randn(batch, int(seconds * SAMPLE_RATE))
     with _threads(n_threads) as n, torch.inference_mode(), prepacked_weights(model):
         model(x[:1, :SAMPLE_RATE])
-        with _peak_memory() as peak: times = _interleaved(dict(hear=lambda: model(x), matrix=_matrix_call()), 1, False)
+        calls = dict(hear=lambda: model(x), matrix=_matrix_call())
+        with _peak_memory() as peak: times = _interleaved(calls, 1, False)
         again = min(repeats, int(3 / times.hear[0]))
-        if again: times = _interleaved(dict(hear=lambda: model(x), matrix=_matrix_call()), again, False)
+        if again: times = _interleaved(calls, again, False)
     latency = float(times.hear.median())
     part = (2 * work * batch / times.hear / _matrix_rate(times.matrix)).median()
     return dict(seconds=seconds, batch=batch, threads=n, latency_s=latency, real_time_factor=latency / seconds / batch,
@@ -261,48 +271,72 @@ def _speeds(
 ) -> pd.DataFrame:
     "Returns a row from `_speed` for each combination."
     config = getattr(HearConfig, size)()
-    model, work = HEAR(config).eval(), {s: _macs(config, s) for s in seconds}
+    model = HEAR(config).eval()
+    work = {s: _macs(config, s) for s in seconds}
     parameters = sum(p.numel() for p in model.parameters()) / 1e6
     return pd.DataFrame([dict(size=size, parameters_m=parameters, **_speed(model, work[s], s, b, n, repeats))
                          for n in n_threads for s in seconds for b in batches])
 
 # %% ../../nbs/commands/08_bench.ipynb #745286db
 def _jobs(
-    sizes: list[str], seconds: list[float], batches: list[int], threads: list[int], repeats: int, training: bool,  # as for `bench`
+    sizes: list[str], seconds: list[float], batches: list[int], threads: list[int], repeats: int,  # as for `bench`
+    training: bool,  # whether to measure training steps too
 ) -> dict:
     "Returns title -> function that measures a table."
     cores = torch.multiprocessing.cpu_count()
     threads = list(dict.fromkeys(n or cores for n in threads))
-    found = {f'{size}, 10 s, {n} of {cores} threads': partial(_compare_kernels, size, repeats=repeats, n_threads=n) for size in sizes for n in threads}
-    found |= {f'{size} with packed weights': partial(_speeds, size, seconds, batches, threads, repeats) for size in sizes}
-    return found | {f'training steps of {sizes[0]}, 8 clips of 6 s, {n} of {cores} threads': partial(_compare_training, sizes[0], min(repeats, 3), n)
-                    for n in threads if training}
+    jobs = {}
+    for size in sizes:
+        for n in threads:
+            title = f'{size}, 10 s, {n} of {cores} threads'
+            jobs[title] = partial(_compare_kernels, size, repeats=repeats, n_threads=n)
+    for size in sizes:
+        jobs[f'{size} with packed weights'] = partial(_speeds, size, seconds, batches, threads, repeats)
+    for n in threads if training else []:
+        title = f'training steps of {sizes[0]}, 8 clips of 6 s, {n} of {cores} threads'
+        jobs[title] = partial(_compare_training, sizes[0], min(repeats, 3), n)
+    return jobs
+
+# %% ../../nbs/commands/08_bench.ipynb #4fb780cc
+def _machine() -> dict:
+    "Returns what a measurement depends on besides its settings."
+    return dict(platform=platform.platform(), cores=torch.multiprocessing.cpu_count(), torch=torch.__version__)
+
+def _resume(
+    part: Path,   # of an unfinished measurement
+    asked: dict,  # machine and settings
+) -> dict:
+    "Returns what was measured so far. Raises ValueError if it was with another machine or other settings."
+    stored = json.loads(part.read_text()) if part.exists() else dict(machine=asked, tables={})
+    if stored['machine'] != asked:
+        raise ValueError(f'{part} is an unfinished measurement with other settings: repeat that, or delete it')
+    return stored
 
 # %% ../../nbs/commands/08_bench.ipynb #4722a631
 def bench(
-    output: str = 'bench.json',               # where the figures go; an unfinished measurement beside it, in .part, is gone on with
-    sizes: list[str] = ('base', 'tiny'),      # of HEAR
+    output: str = 'bench.json',           # the figures; an unfinished measurement beside it, in .part, is resumed
+    sizes: list[str] = ('base', 'tiny'),  # of HEAR
     seconds: list[float] = (1., 10., 30., 60.),  # lengths of clips
-    batches: list[int] = (1, 16),             # clips at once
-    threads: list[int] = (1, 0),              # 0: all cores
-    repeats: int = 5,                         # rounds of a comparison
-    quick: bool = False,                      # the first size, 10 s, one clip, one thread, no training: half a minute
-    seed: int = 0,                            # of the weights and the sounds
+    batches: list[int] = (1, 16),         # clips at once
+    threads: list[int] = (1, 0),          # 0: all cores
+    repeats: int = 5,                     # rounds of a comparison
+    quick: bool = False,                  # the first size, 10 s, one clip, one thread, no training: half a minute
+    seed: int = 0,                        # of the weights and the sounds
 ):
     "Measures HEAR's speed, side by side with a ViT-B/16 and with the plain form, as a table and as JSON."
     from tqdm import tqdm
-    if quick: sizes, seconds, batches, threads, repeats = sizes[:1], [10.], [1], threads[:1], min(repeats, 3)
+    settings: dict[str, Any] = dict(sizes=[*sizes], seconds=[*seconds], batches=[*batches], threads=[*threads],
+                                    repeats=repeats)
+    if quick:
+        settings |= dict(sizes=[sizes[0]], seconds=[10.], batches=[1], threads=[threads[0]], repeats=min(repeats, 3))
     part = Path(f'{destination(output)}.part')
-    settings: dict[str, Any] = dict(sizes=[*sizes], seconds=[*seconds], batches=[*batches], threads=[*threads], repeats=repeats)
-    asked = dict(platform=platform.platform(), cores=torch.multiprocessing.cpu_count(), torch=torch.__version__, quick=quick, seed=seed, **settings)
-    begun = json.loads(part.read_text()) if part.exists() else {}
-    if begun and begun['machine'] != asked: raise ValueError(f'{part} is an unfinished measurement with other settings: repeat that, or delete it')
-    found = begun or dict(machine=asked, tables={})
+    stored = _resume(part, _machine() | dict(quick=quick, seed=seed) | settings)
+    tables = stored['tables']
     for title, measure in tqdm(_jobs(**settings, training=not quick).items(), desc='measuring', unit=' tables'):
         torch.manual_seed(seed)
-        if title not in found['tables']: found['tables'][title] = json.loads(measure().to_json(orient='split'))
-        with replacing(part) as draft: draft.write_text(json.dumps(found, indent=1))
-        table = pd.DataFrame(**found['tables'][title]).astype(object)
+        if title not in tables: tables[title] = json.loads(measure().to_json(orient='split'))
+        with replacing(part) as draft: draft.write_text(json.dumps(stored, indent=1))
+        table = pd.DataFrame(**tables[title]).astype(object)
         tqdm.write(f'{title}:\n' + table.to_string(na_rep='-', float_format='{:.3f}'.format) + '\n')
     if _vit_call() is None: print(_NO_VIT)
     os.replace(part, output)
@@ -318,13 +352,11 @@ def throughput(
     clock=time.perf_counter, # time.process_time leaves out what other programs take from a CPU
 ) -> float:
     "Returns the seconds of audio that one second of training takes in."
-    stage = stage.to(device).train()
-    optimizer, samples, times = torch.optim.AdamW(p for p in stage.parameters() if p.requires_grad), int(seconds * SAMPLE_RATE), []
-    batch = dict(waveform=torch.randn(batch_size, samples, device=device) * .1, lengths=torch.full((batch_size,), samples, device=device),
-                 seeds=torch.arange(batch_size, device=device), y=torch.zeros(batch_size, dtype=torch.int64, device=device))
+    step = _training_step(stage.to(device), _batch(batch_size, int(seconds * SAMPLE_RATE), device))
+    times = []
     for _ in range(steps + 1):
         start = clock()
-        stage(**batch)['loss'].backward(); optimizer.step(); optimizer.zero_grad()
+        step()
         if 'cuda' in device: torch.cuda.synchronize()
         times.append(clock() - start)
     return seconds * batch_size / min(times[1:])
@@ -335,6 +367,7 @@ def training_costs(
     hours: float = 5000.,      # of sound: AudioSet is about 5,000
     epochs: int = 10,          # how often each clip is seen
 ) -> pd.DataFrame:
-    "Returns a row a stage: how much faster than real time it learns, and the days of one and of all epochs on this device."
-    return pd.DataFrame([dict(stage=name, times_real_time=speed, days_of_one_epoch=hours / speed / 24, days_of_all=epochs * hours / speed / 24)
-                         for name, speed in speeds.items()]).set_index('stage')
+    "Returns a row a stage: how much faster than real time it learns, and the days of one and of all epochs."
+    rows = [dict(stage=name, times_real_time=speed, days_of_one_epoch=hours / speed / 24,
+                 days_of_all=epochs * hours / speed / 24) for name, speed in speeds.items()]
+    return pd.DataFrame(rows).set_index('stage')

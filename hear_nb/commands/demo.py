@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from ..config import HearConfig
 from ..data.dataset import bundled, Dataset
@@ -26,8 +27,8 @@ from ..training.masking import masked_accuracy
 from ..training.stages import finetune, pretrain, train_tokenizer
 
 # %% ../../nbs/commands/07_demo.ipynb #9a1dace8
-_STEPS_PER_MINUTE = dict(teacher=36, tokenizer=25, masked=12, tuned=16)  # steps for each minute asked for: measured on 2 cores
-_LEARNING_RATES = dict(teacher=2e-3, tokenizer=3e-3, masked=5e-4, tuned=1e-3)  # what starts from something learned is moved gently
+_STEPS_PER_MINUTE = dict(teacher=36, tokenizer=25, masked=12, tuned=16)  # measured on 2 cores
+_LEARNING_RATES = dict(teacher=2e-3, tokenizer=3e-3, masked=5e-4, tuned=1e-3)  # trained parts are moved gently
 _SECONDS = dict(teacher=2., tokenizer=1., masked=2., tuned=2.)  # longest pieces
 
 def _plan(
@@ -35,17 +36,17 @@ def _plan(
     seed: int = 0,
 ) -> dict[str, TrainConfig]:
     "Returns the settings of each stage."
-    return {k: TrainConfig(steps=max(2, round(n * minutes)), batch_size=32, lr=_LEARNING_RATES[k], seconds=_SECONDS[k], seed=seed, save_every=100)
-            for k, n in _STEPS_PER_MINUTE.items()}
+    return {k: TrainConfig(steps=max(2, round(n * minutes)), batch_size=32, lr=_LEARNING_RATES[k],
+                           seconds=_SECONDS[k], seed=seed, save_every=100) for k, n in _STEPS_PER_MINUTE.items()}
 
 # %% ../../nbs/commands/07_demo.ipynb #314a9f59
 def _train(
     output: Path,               # folder of the demo
-    sounds: Dataset,       # to train on
+    sounds: Dataset,            # to train on
     plan: dict,                 # from `_plan`
     live=None,                  # see `training.fit`
 ) -> dict:
-    "Runs the stages, or goes on where they were stopped. Returns the models by name."
+    "Runs the stages, resuming those that were stopped. Returns the models by name."
     config = HearConfig.tiny()
     config.acoustic.dropout = config.tokenizer.encoder.dropout = 0.  # with so few steps nothing is learned by heart
     torch.manual_seed(plan['masked'].seed)
@@ -54,17 +55,18 @@ def _train(
     tokenizer, decoder = train_tokenizer(sounds, config, teacher, output / 'tokenizer', plan['tokenizer'], live=live)
     save_on_main(decoder, output / 'model' / decoder.subfolder)
     model, masked = pretrain(sounds, config, tokenizer, output / 'model', plan['masked'], start=teacher.acoustic,
-                                    contrast=True, live=live)
+                             contrast=True, live=live)
     tuned = {t: finetune(sounds, t, model, output / f'tuned-{t}', plan['tuned'], live=live) for t in sounds.tasks}
     return dict(untrained=untrained, tokenizer=tokenizer, decoder=decoder, model=model, masked=masked, tuned=tuned)
 
 # %% ../../nbs/commands/07_demo.ipynb #ea7af9cc
 def _accuracies(
     sounds: Dataset,  # with a split
-    models: dict,          # from `_train`
+    models: dict,     # from `_train`
 ) -> pd.DataFrame:
     "Returns a row a task and method: accuracy on the held-out clips, with its 95 % interval."
-    rows, test = [], sounds.held_out()[1]
+    test = sounds.held_out()[1]
+    rows = []
     for task in sounds.tasks:
         held, y, _ = test.task(task)
         rows += [compare(sounds, task), compare(sounds, task, models['untrained'], 'untrained + probe'),
@@ -74,120 +76,167 @@ def _accuracies(
     return pd.concat(rows, ignore_index=True)
 
 # %% ../../nbs/commands/07_demo.ipynb #7d7ac7e4
+def _runs(sounds: Dataset) -> list[str]:
+    "Returns the folders of the runs."
+    return ['teacher', 'tokenizer', 'model', *(f'tuned-{label}' for label in sounds.tasks)]
+
 def _measurements(
-    output: Path,          # folder of the demo
+    output: Path,     # folder of the demo
     sounds: Dataset,  # with a split
-    models: dict,          # from `_train`
+    models: dict,     # from `_train`
 ) -> pd.DataFrame:
     "Returns what was measured of the model, the stages and the tokens, a row each."
-    costs, test = count(models['model'].config), sounds.held_out()[1]
+    costs = count(models['model'].config)
+    test = sounds.held_out()[1]
+    codes = models['tokenizer'].config.tokenizer.codes
     tokens = np.concatenate(models['tokenizer'].encode([test[i] for i in range(len(test))]))
-    health = codebook_health(tokens, codes := models['tokenizer'].config.tokenizer.codes)
+    health = codebook_health(tokens, codes)
     rows = [('parameters', f'{sum(costs["parameters"].values()) / 1e6:.2f} M'),
             ('multiply-accumulates for 10 s', f'{sum(costs["macs"].values()) / 1e9:.2f} G')]
-    for name in ('teacher', 'tokenizer', 'model', *(f'tuned-{t}' for t in sounds.tasks)):
+    for name in _runs(sounds):
         loss = pd.read_csv(output / name / 'history.csv').loss
         rows.append((f'loss of {name}, first and last 10 steps', f'{loss[:10].mean():.2f} → {loss[-10:].mean():.2f}'))
-    guessed = masked_accuracy(models['masked'], test)
-    return pd.DataFrame([*rows, ('codes used on held-out clips', f'{health["used"]} of {codes}'),
-                         ('perplexity of the codes', f'{health["perplexity"]:.1f}'),
-                         ('hidden tokens guessed right, held-out clips', f'{guessed["accuracy"]:.1%}'),
-                         ('always guessing the commonest token', f'{guessed["majority"]:.1%}')], columns=['what', 'measured'])
+    guesses = masked_accuracy(models['masked'], test)
+    rows += [('codes used on held-out clips', f'{health["used"]} of {codes}'),
+             ('perplexity of the codes', f'{health["perplexity"]:.1f}'),
+             ('hidden tokens guessed right, held-out clips', f'{guesses["accuracy"]:.1%}'),
+             ('always guessing the commonest token', f'{guesses["majority"]:.1%}')]
+    return pd.DataFrame(rows, columns=['what', 'measured'])
 
 # %% ../../nbs/commands/07_demo.ipynb #8ff4d39b
+def _show(
+    page,          # a Report
+    folder: Path,  # of the figures
+    ax,            # matplotlib axes
+    name: str,     # of the figure's file
+    caption: str,
+):
+    "Adds a figure to the page, writes it as a file of its own, and closes it."
+    import matplotlib.pyplot as plt
+    ax.figure.savefig(folder / f'{name}.png', dpi=120, bbox_inches='tight')
+    page.figure(ax, caption)
+    plt.close(ax.figure)
+
+# %% ../../nbs/commands/07_demo.ipynb #369df544
 def _write_report(
     output: Path,           # folder of the demo
-    sounds: Dataset,   # with a split
+    sounds: Dataset,        # with a split
     models: dict,           # from `_train`
     table: pd.DataFrame,    # from `_accuracies`
     measured: pd.DataFrame, # from `_measurements`
 ) -> Path:
     "Writes `report.html`, and each figure as a file of its own. Returns its path."
-    from hear_nb.figures import results
-    from hear_nb.figures.spectrogram import plt
-    from hear_nb.figures.training import losses
     from hear_nb.commands.report import Report
-    page, test = Report('What HEAR learned in a few minutes'), sounds.held_out()[1]
-    (output / 'figures').mkdir(exist_ok=True)
-    def show(ax, name, caption):
-        ax.figure.savefig(output / 'figures' / f'{name}.png', dpi=120, bbox_inches='tight')
-        page.figure(ax, caption)
-        plt.close(ax.figure)
+    from hear_nb.figures import results
+    from hear_nb.figures.training import losses
+    page = Report('What HEAR learned in a few minutes')
+    test = sounds.held_out()[1]
+    figures = output / 'figures'
+    figures.mkdir(exist_ok=True)
     page.text(_INTRODUCTION).heading('How well it knows sounds it has never heard')
     page.table(_accuracy_table(table), 'Accuracy on held-out clips, with 95 % confidence intervals')
-    show(results.accuracies(table), 'accuracies', 'The same as a picture: right is better, and bars that overlap much tell little apart')
+    _show(page, figures, results.accuracies(table), 'accuracies',
+          'The same as a picture: right is better, and bars that overlap much tell little apart')
     page.table(measured, 'What was measured')
-    _add_clip(page, show, models, test)
+    _add_clip(page, figures, models, test.where('file == "audio/loop_perc1.ogg"'))
+    _add_held_out(page, figures, models, test)
     page.heading('How it learned')
-    for name in ('teacher', 'tokenizer', 'model', *(f'tuned-{t}' for t in sounds.tasks)):
-        show(losses(output / name / 'history.csv'), f'losses-{name}', f'Training of {name}: the loss step by step')
+    for name in _runs(sounds):
+        curve = losses(output / name / 'history.csv')
+        _show(page, figures, curve, f'losses-{name}', f'Training of {name}: the loss step by step')
     return page.write(output / 'report.html')
 
 # %% ../../nbs/commands/07_demo.ipynb #3f8a8410
 _INTRODUCTION = """
-HEAR hears in two steps: an **Acoustic Model** listens to short windows, a light **Task Model** understands the clip. This
-page was written by `hear-nb demo`, which trained one from nothing on the training part of the sounds that come with the
-package. Accuracies, tokens and pictures are of the held-out part, which no stage has heard; the losses are those of training.
+HEAR hears in two steps: an **Acoustic Model** listens to short windows, a light **Task Model** understands the clip.
+This page was written by `hear-nb demo`, which trained one from nothing on the training part of the sounds that come
+with the package. Accuracies, tokens and pictures are of the held-out part, which no stage has heard; the losses are
+those of training.
 
-The **probe** is a logistic regression on a frozen model's vectors: it shows what the vectors hold. **Untrained** is the same
-model with random weights, which is a stronger opponent than one would think; **log-mel statistics** are 384 numbers without
-any learning. **Language** has one recording chain for each language and two of them share a speaker, so it is easy, and for
-the wrong reason.
+The **probe** is a logistic regression on a frozen model's vectors: it shows what the vectors hold. **Untrained** is the
+same model with random weights, which is a stronger opponent than one would think; **log-mel statistics** are 384
+numbers without any learning. **Language** has one recording chain for each language and two of them share a speaker,
+so it is easy, and for the wrong reason.
 """
 
 def _accuracy_table(table: pd.DataFrame) -> pd.DataFrame:
     "Returns the accuracies as a table to be read: a row a method, a column a task."
-    cells = table.assign(cell=[f'{100 * a:.1f} % ({100 * l:.0f} to {100 * h:.0f})' for a, l, h in zip(table.accuracy, table.low, table.high)])
+    figures = zip(table.accuracy, table.low, table.high)
+    cells = table.assign(cell=[f'{100 * a:.1f} % ({100 * low:.0f} to {100 * high:.0f})' for a, low, high in figures])
     wide = cells.pivot(index='method', columns='task', values='cell').loc[cells.method.unique()]
     wide.columns = [f'{t} ({n} clips)' for t, n in table.groupby('task').clips.first().items()]
     return wide.rename_axis(None)
 
 # %% ../../nbs/commands/07_demo.ipynb #0bdfa9a7
 def _add_clip(
-    page,                 # a Report
-    show,                 # adds a figure: (axes, name, caption)
-    models: dict,         # from `_train`
+    page,            # a Report
+    figures: Path,   # folder of the figures
+    models: dict,    # from `_train`
+    one: Dataset,    # of a single clip
+):
+    "Adds the part of the page on which one clip is seen and heard."
+    from hear_nb.figures.spectrogram import masks, tokens
+    clip, hidden, right = _masked_guess(models['masked'], one)
+    page.heading('One clip, from sound to tokens').sound(clip, one.table.file[0])
+    _show(page, figures, tokens(clip, models['tokenizer'].encode(clip)[0]), 'tokens',
+          'Its log-mel spectrogram, and its tokens: one every 20 ms')
+    _show(page, figures, masks(clip, hidden, right), 'masks',
+          'Masked Audio Modeling: grey frames were hidden, and their tokens guessed')
+    _add_attention(page, figures, models, clip)
+
+def _masked_guess(
+    masked,        # the stage of masked modeling
+    one: Dataset,  # of a single clip
+) -> tuple[Tensor, np.ndarray, np.ndarray]:
+    "Returns the clip, (samples,), which of its frames were hidden, and of which of them the token was guessed right."
+    batch = collate([Draws(one)[0, (0, 0)]])
+    device = next(masked.parameters()).device
+    with torch.no_grad():
+        logits, target, hidden = masked.guess(*(batch[k].to(device) for k in ('waveform', 'lengths', 'seeds')))
+    hidden = hidden[0].cpu().numpy()
+    right = np.zeros(len(hidden), bool)
+    right[hidden] = (logits.argmax(-1) == target)[:, 0].cpu().numpy()
+    return batch['waveform'][0], hidden, right
+
+# %% ../../nbs/commands/07_demo.ipynb #c67fbc0a
+def _add_held_out(
+    page,            # a Report
+    figures: Path,   # folder of the figures
+    models: dict,    # from `_train`
     test: Dataset,   # held-out clips
 ):
-    "Adds the part of the page on which single clips are seen and heard."
-    from hear_nb.figures import spectrogram
+    "Adds what the models make of the held-out clips: their codes, a map before and after, the confusions, ten answers."
     from hear_nb.figures.codebook import codebook
     from hear_nb.figures.results import confusion, map_clips
-    from hear_nb.figures.spectrogram import masks
-    batch = collate([Draws(one := test.where('file == "audio/loop_perc1.ogg"'))[0, (0, 0)]])
-    clip, tokenizer, masked = batch['waveform'][0], models['tokenizer'], models['masked']
-    page.heading('One clip, from sound to tokens').sound(clip, one.table.file[0])
-    show(spectrogram.tokens(clip, tokenizer.encode(clip)[0]), 'tokens', 'Its log-mel spectrogram, and its tokens: one every 20 ms')
-    asked = (batch[k].to(next(masked.parameters()).device) for k in ('waveform', 'lengths', 'seeds'))
-    with torch.no_grad(): logits, target, hidden = (t.cpu() for t in masked.guess(*asked))
-    right = np.zeros(hidden.shape[1], bool)
-    right[hidden[0].numpy()] = (logits.argmax(-1) == target)[:, 0].numpy()
-    show(masks(clip, hidden[0].numpy(), right), 'masks', 'Masked Audio Modeling: grey frames were hidden, and their tokens guessed')
-    _add_attention(page, show, models, clip)
+    tokenizer = models['tokenizer']
     tokens = tokenizer.encode([test[i] for i in range(len(test))])
-    show(codebook(tokens, tokenizer.config.tokenizer.codes), 'codebook', 'How often each code is used in the held-out clips')
+    _show(page, figures, codebook(tokens, tokenizer.config.tokenizer.codes), 'codebook',
+          'How often each code is used in the held-out clips')
     part, y, names = test.task('family')
-    for name, caption in (('untrained', 'before'), ('model', 'after')):
-        vectors = embed_dataset(models[name], part)
-        show(map_clips(vectors, part.table.family, 'pca'), f'map-{caption}', f'Held-out sounds, {caption} pre-training (PCA)')
+    for name, when in (('untrained', 'before'), ('model', 'after')):
+        points = map_clips(embed_dataset(models[name], part), part.table.family, 'pca')
+        _show(page, figures, points, f'map-{when}', f'Held-out sounds, {when} pre-training (PCA)')
     guess = predict(models['tuned']['family'], part).argmax(1)
-    show(confusion(y, guess, names), 'confusion', 'What the fine-tuned model took each held-out sound for')
+    _show(page, figures, confusion(y, guess, names), 'confusion',
+          'What the fine-tuned model took each held-out sound for')
     page.heading('Listen: what the fine-tuned model said')
     for i in np.random.default_rng(0).permutation(len(part))[:10]:
-        page.sound(part[i], f'{part.table.file[i]}: {names[guess[i]]}' + ('' if guess[i] == y[i] else f', but it is {names[y[i]]}'))
+        truth = '' if guess[i] == y[i] else f', but it is {names[y[i]]}'
+        page.sound(part[i], f'{part.table.file[i]}: {names[guess[i]]}{truth}')
 
 # %% ../../nbs/commands/07_demo.ipynb #36099ad9
 def _add_attention(
-    page,          # a Report
-    show,          # adds a figure: (axes, name, caption)
-    models: dict,  # from `_train`
-    clip,          # (samples,) waveform at 16 kHz
+    page,           # a Report
+    figures: Path,  # folder of the figures
+    models: dict,   # from `_train`
+    clip: Tensor,   # (samples,) waveform at 16 kHz
 ):
     "Adds the clip's attention, and the clip as its tokens alone sound."
     from hear_nb.analysis.tokens import audible, decoded, level
     from hear_nb.viz import attention
     heads = attention.attention(models['model'], clip)
-    show(heads.figure('all heads').axes[0], 'attention', 'Where every head of the Acoustic Model looks: row by row, from which moment to which')
+    _show(page, figures, heads.figure('all heads').axes[0], 'attention',
+          'Where every head of the Acoustic Model looks: row by row, from which moment to which')
     heads.close()
     with torch.no_grad(): log_mel = decoded(models['decoder'], models['tokenizer'].encode(clip)[0])
     page.sound(audible(log_mel, *level(clip), len(clip)), 'the same clip, made again from its tokens alone')
@@ -200,17 +249,22 @@ def demo(
     live=None,            # see `training.fit`
 ) -> pd.DataFrame:
     "Trains, measures, writes a page, prints the tables and where to go next. Returns the table of accuracies."
-    start, output, sounds = time.time(), Path(output), bundled()
+    start = time.time()
+    plan = _plan(minutes, seed)
+    output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
-    models = _train(output, sounds.held_out()[0], _plan(minutes, seed), live)
-    table, measured = _accuracies(sounds, models), _measurements(output, sounds, models)
+    sounds = bundled()
+    models = _train(output, sounds.held_out()[0], plan, live)
+    table = _accuracies(sounds, models)
+    measured = _measurements(output, sounds, models)
     took = f'{(time.time() - start) / 60:.1f} min, {_peak_memory():.2f} GB'
     measured.loc[len(measured)] = ('time and peak memory of this run', took)
     table.to_csv(output / 'accuracies.csv', index=False)
     page = _write_report(output, sounds, models, table, measured)
     for name in ('untrained + probe', 'log-mel statistics'): print(_verdict(table, name))
     print(f'\n{measured.to_string(index=False, header=False)}\n\n{_accuracy_table(table).to_string()}\n')
-    print(f'Look and listen:   {page}\nUse the model:     hear_nb.HEAR.from_pretrained("{output}/model").embed("sound.wav")\n'
+    print(f'Look and listen:   {page}\n'
+          f'Use the model:     hear_nb.HEAR.from_pretrained("{output}/model").embed("sound.wav")\n'
           'Learn how it works: hear-nb lab')
     return table
 
@@ -224,9 +278,10 @@ def _peak_memory() -> float:
 
 def _verdict(
     table: pd.DataFrame,  # from `_accuracies`
-    rival: str,           # 'untrained + probe' (against the pre-trained model) or another (against the fine-tuned one)
+    rival: str,           # 'untrained + probe': against the pre-trained model; another: against the fine-tuned one
 ) -> str:
     "Returns in a sentence whether our model is above its rival, task by task, and by how much."
-    ours = 'pre-trained + probe' if rival.startswith('untrained') else 'fine-tuned'
+    model = 'pre-trained + probe' if rival.startswith('untrained') else 'fine-tuned'
     wide = table.pivot(index='task', columns='method', values='accuracy')
-    return f'{ours} against {rival}: ' + ', '.join(f'{t} {100 * (row[ours] - row[rival]):+.1f} points' for t, row in wide.iterrows())
+    leads = [f'{t} {100 * (row[model] - row[rival]):+.1f} points' for t, row in wide.iterrows()]
+    return f'{model} against {rival}: {", ".join(leads)}'

@@ -13,19 +13,18 @@ import torch
 import numpy as np
 import pandas as pd
 
-from ..audio.decode import AudioError
-from ..audio.long import Spool
+from ..audio.decode import AudioError, encode
+from ..audio.long import DecodedFile
 from .clips import Clip, find_clips, named, read_clip, Rejected
 from ..config import FRAME_RATE
 from ..model.hear import HEAR
 from ..model.layers import prepacked_weights
 from ..model.stream import embed_long
 from ..runs import destination, digest, Interrupted, replacing
-from ..viz.page import mp3
 
 # %% ../../nbs/commands/02_embed.ipynb #f23e6fc9
 class Chunks(torch.utils.data.Dataset):
-    "Chunks of clips, decoded: (k, [(index, waveform or Spool), ...] sorted by length, [(index, reason), ...], {index: MP3})."
+    "Chunks of clips, decoded: (k, [(index, waveform or DecodedFile), ...] sorted by length, [(index, reason), ...], {index: MP3})."
     def __init__(self,
                  clips: list[Clip],
                  size: int,     # clips in a chunk
@@ -47,24 +46,24 @@ class Chunks(torch.utils.data.Dataset):
             try: x = read_clip(clip, self.folder / f'{i}.raw')
             except (AudioError, OSError) as e: wrong.append((i, str(e).removeprefix(f'{clip.name}: ')))
             else:
-                if self.audio: sounds[i] = mp3(x)
-                heard.append((i, x if isinstance(x, Spool) else x.numpy()))  # an array goes through a pipe, not /dev/shm
+                if self.audio: sounds[i] = encode(x, 'MP3')
+                heard.append((i, x if isinstance(x, DecodedFile) else x.numpy()))  # an array goes through a pipe, not /dev/shm
         return k, sorted(heard, key=lambda pair: len(pair[1])), wrong, sounds
 
 # %% ../../nbs/commands/02_embed.ipynb #9554fac8
 def embed_chunk(
     model: HEAR,
-    heard: list,       # (index, waveform or Spool), sorted by length
+    heard: list,       # (index, waveform or DecodedFile), sorted by length
     batch_size: int,   # clips at once
 ) -> dict[int, tuple]:
     "Returns the vector, (3 width,), and the frames, (frames, width), of each clip by its index."
-    short, done = [(i, torch.from_numpy(x)) for i, x in heard if not isinstance(x, Spool)], {}
+    short, done = [(i, torch.from_numpy(x)) for i, x in heard if not isinstance(x, DecodedFile)], {}
     for at in range(0, len(short), batch_size):
         index, waveforms = zip(*short[at: at + batch_size])
         e = model.embed(list(waveforms), batch_size=batch_size)
         done |= dict(zip(index, zip(e.clip, e.frames)))
     for i, x in heard:
-        if isinstance(x, Spool):
+        if isinstance(x, DecodedFile):
             done[i] = embed_long(model, x)
             x.remove()
     return done

@@ -13,6 +13,7 @@ import torch
 import pandas as pd
 
 from ..data.read import open_dataset
+from ..data.sampling import usable
 from ..evaluation.protocol import BASELINES, measure, PROTOCOLS, Result
 from ..model.hear import HEAR
 from ..runs import destination
@@ -34,12 +35,15 @@ def evaluate(
     seconds: float = 6.,       # longest piece of a clip
     seed: int = 0,
 ):
-    "Measures a model under a dataset's own protocol, and prints what it finds. Raises ValueError, AudioError."
+    """Measures a model under a dataset's own protocol, and prints what it finds. Raises ValueError, AudioError.
+
+    Unusable clips are named and left out."""
     if protocol not in PROTOCOLS: raise ValueError(f'protocol {protocol!r}: there are {", ".join(PROTOCOLS)}')
     data, cfg = open_dataset(dataset, root), TrainConfig(steps=steps, batch_size=batch_size, lr=lr, seconds=seconds, seed=seed)
     name, runs = 'model' if isinstance(model, HEAR) else str(model), Path(output).with_suffix('.runs') if output else None
     if output: destination(output)
     model = model if isinstance(model, HEAR) else HEAR.from_pretrained(model)
+    data = data.where(usable(data))  # before anything is measured, so that every method is asked about the same clips
     methods, results = _methods(model, name, alone, seed), []
     for column in [task] if task else list(data.tasks) or ['label']:
         found = [measure(data, column, m, title, protocol, folds, cfg, runs and runs / column / ('model' if m is model else 'untrained'))
@@ -62,10 +66,10 @@ def _format_results(
 ) -> str:
     "Returns the table of all of them, and the first one's folds, classes and confusions, as text."
     first, table = results[0], pd.DataFrame([r.row() for r in results]).set_index('method').drop(columns='task')
-    parts = [f'{first.task}: {first.measure}, with its 95 % interval', table.round(3).to_string()]
+    parts = [f'{first.label}: {first.measure}, with its 95 % interval', table.round(3).to_string()]
     if len(first.folds) > 1: parts += [f'{first.method}, fold by fold', pd.Series(first.per_fold()).round(3).to_frame(first.measure).T.to_string()]
     parts += [f'{first.method}, class by class', first.per_class().round(2).to_string(max_rows=60)]
-    if first.y.ndim == 1 and len(first.labels) <= 20: parts += ['each class (a row) was taken for', first.confusion().to_string()]
+    if first.y.ndim == 1 and len(first.classes) <= 20: parts += ['each class (a row) was taken for', first.confusion().to_string()]
     elif first.y.ndim == 1:
         often = first.confusion().rename_axis('is').rename_axis('taken for', axis=1).stack().rename('clips').reset_index()
         parts += ['most often confused', often[often['is'] != often['taken for']].nlargest(10, 'clips').to_string(index=False)]

@@ -76,14 +76,14 @@ def cut(
             origin.append(i)
     return pieces, origin
 
-# %% ../../nbs/commands/10_map.ipynb #1f996833
+# %% ../../nbs/commands/10_map.ipynb #211f353f
 KEY = b'hear_nb.map'
 
 def _key(model: str, clips: list[Clip]) -> str:
     "Returns a checksum of the model's files and of the clips."
     from hear_nb import __version__
-    from hear_nb.model.pretrained import find
-    parts = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in find(model).iterdir())
+    from hear_nb.model.pretrained import _find
+    parts = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in _find(model).iterdir())
     return digest([__version__, str(parts), named(clips)])
 
 def _kept(path: Path) -> tuple[pd.DataFrame, dict] | None:

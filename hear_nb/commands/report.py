@@ -30,7 +30,8 @@ body { margin: 0 auto; padding: 1.5rem 1.1rem 4rem; max-width: 44rem; font: 1.06
 h1, h2, h3 { line-height: 1.2; margin: 2.2rem 0 .6rem; text-wrap: balance }
 h1 { font-size: 1.9rem; margin-top: .5rem } h2 { font-size: 1.35rem } h3 { font-size: 1.1rem }
 a { color: var(--link) }
-code { font-size: .9em; background: color-mix(in srgb, var(--ink) 9%, transparent); padding: .1em .3em; border-radius: 3px }
+code { font-size: .9em; background: color-mix(in srgb, var(--ink) 9%, transparent); padding: .1em .3em;
+       border-radius: 3px }
 figure { margin: 1.5rem 0 }
 figcaption, caption { color: var(--soft); font-size: .9rem; text-align: left }
 img { display: block; max-width: 100%; height: auto; border-radius: 4px; margin-bottom: .5rem }
@@ -48,7 +49,8 @@ th:first-child, td:first-child { padding-left: 0 } thead th { border-bottom: 2px
 _BLOCKS = '''
 {%- if b.kind == 'heading' %}<h{{ b.level }}>{{ b.text }}</h{{ b.level }}>
 {%- elif b.kind == 'text' %}{% for p in b.paragraphs %}
-{% if p.points %}<ul>{% for point in p.points %}<li>{{ point }}</li>{% endfor %}</ul>{% else %}<p>{{ p.text }}</p>{% endif %}
+{% if p.points %}<ul>{% for point in p.points %}<li>{{ point }}</li>{% endfor %}</ul>
+{%- else %}<p>{{ p.text }}</p>{% endif %}
 {%- endfor %}
 {%- elif b.kind == 'figure' %}<figure>
 <img src="{{ b.uri }}" alt="{{ b.caption }}"{% if b.width %} width="{{ b.width }}"{% endif %}>
@@ -70,7 +72,8 @@ _PAGE = '''<!DOCTYPE html>
 <html lang="{{ lang }}">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy"
+      content="default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ title }}</title>
 <style>{{ css }}</style>
@@ -94,18 +97,19 @@ class Report:
                  title: str,
                  lang: str = 'en', # of the text, for screen readers
                 ):
-        self.title, self.lang, self.blocks, self.sound_room = title, lang, [], _SOUND_ROOM
+        self.title, self.lang = title, lang
+        self.blocks: list[dict] = []
+        self.sound_room = _SOUND_ROOM
 
     def add(self, kind: str, **block):
+        "Adds a block as the template wants it. Returns the report."
         self.blocks.append(dict(kind=kind, **block))
         return self
 
-# %% ../../nbs/commands/06_report.ipynb #b9d6e681
-@patch
-def html(self: Report) -> str:
-    "Returns the page."
-    template = Environment(autoescape=True).from_string(_PAGE)
-    return template.render(title=self.title, lang=self.lang, css=Markup(_CSS), blocks=self.blocks)
+    def html(self) -> str:
+        "Returns the page."
+        template = Environment(autoescape=True).from_string(_PAGE)
+        return template.render(title=self.title, lang=self.lang, css=Markup(_CSS), blocks=self.blocks)
 
 # %% ../../nbs/commands/06_report.ipynb #736b05e2
 @patch
@@ -134,14 +138,14 @@ def text(self: Report,
     paragraphs = []
     for part in re.split(r'\n\s*\n', text.strip()):
         lines = part.strip().split('\n')
-        points = [_inline(l.strip()[2:]) for l in lines] if all(l.strip().startswith('- ') for l in lines) else []
+        is_list = all(l.strip().startswith('- ') for l in lines)
+        points = [_inline(l.strip()[2:]) for l in lines] if is_list else []
         paragraphs.append(dict(text=_inline(part), points=points))
     return self.add('text', paragraphs=paragraphs)
 
-# %% ../../nbs/commands/06_report.ipynb #b1bb8918
+# %% ../../nbs/commands/06_report.ipynb #973dd6d9
 def _uri(content: bytes, mime: str) -> str: return f'data:{mime};base64,{base64.b64encode(content).decode()}'
 
-# %% ../../nbs/commands/06_report.ipynb #973dd6d9
 @patch
 def figure(self: Report,
            fig,                  # a matplotlib figure or axes
@@ -151,9 +155,11 @@ def figure(self: Report,
           ):
     "Adds a figure. Returns the report."
     if format not in ('png', 'svg'): raise ValueError(f'a figure as {format!r}, expected png or svg')
-    fig, file = getattr(fig, 'figure', fig), BytesIO()
-    colour = fig.get_facecolor() if fig.get_alpha() is None and fig.get_facecolor()[3] == 1 else 'white'
-    fig.savefig(file, format=format, dpi=dpi, facecolor=colour, transparent=False, bbox_inches='tight', pad_inches=.1)
+    fig = getattr(fig, 'figure', fig)
+    opaque = fig.get_alpha() is None and fig.get_facecolor()[3] == 1
+    file = BytesIO()
+    fig.savefig(file, format=format, dpi=dpi, facecolor=fig.get_facecolor() if opaque else 'white', transparent=False,
+                bbox_inches='tight', pad_inches=.1)
     mime = 'image/png' if format == 'png' else 'image/svg+xml'
     return self.add('figure', uri=_uri(file.getvalue(), mime), caption=caption, width=round(fig.get_figwidth() * 100))
 
@@ -189,11 +195,13 @@ def sound(self: Report,
          ):
     "Adds a sound to be played. Returns the report. Raises AudioError."
     import soundfile as sf
-    x, file = load(waveform, sample_rate).numpy().clip(-1, 1), BytesIO()
+    x = load(waveform, sample_rate).numpy().clip(-1, 1)
     room = self.sound_room * 3 // 8 - 50  # samples: base64 makes 4 characters of 3 bytes, and a file has a header
     room = min(int(seconds * SAMPLE_RATE), room)
-    if room < min(len(x), SAMPLE_RATE): return self.add('sound', uri='', caption=f'{caption} (left out: the page is full)')
+    if room < min(len(x), SAMPLE_RATE):
+        return self.add('sound', uri='', caption=f'{caption} (left out: the page is full)')
     if room < len(x): caption += f' (the first {room / SAMPLE_RATE:.0f} of {len(x) / SAMPLE_RATE:.0f} seconds)'
+    file = BytesIO()
     sf.write(file, x[:room], SAMPLE_RATE, format='WAV', subtype='PCM_16')
     uri = _uri(file.getvalue(), 'audio/wav')
     self.sound_room -= len(uri)

@@ -8,6 +8,8 @@ __all__ = ['info', 'copy_tutorials', 'lab']
 # %% ../../nbs/commands/09_start.ipynb #4c9cbb3c
 from pathlib import Path
 
+from ..parts import needs
+
 # %% ../../nbs/commands/09_start.ipynb #9083f85f
 def info(
     seconds: float = 10.,  # length of the clip whose costs are counted
@@ -44,6 +46,7 @@ def lab(
     no_browser: bool = False,        # only copy them
 ):
     "Copies the tutorials to a folder, never overwriting, and opens JupyterLab on the tour."
+    if not no_browser: needs('jupyterlab', 'nbclient', 'anywidget', 'matplotlib', part='notebooks')
     folder = Path(output)
     copy_tutorials(folder)
     print(f'the tutorials are in {folder.resolve()}')

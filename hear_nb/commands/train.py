@@ -75,8 +75,9 @@ def finetune(
     from hear_nb.evaluation.probe import predict
     from hear_nb.training import stages
     from hear_nb.data.read import open_dataset
+    from hear_nb.data.sampling import usable
     from hear_nb.model.hear import HEAR
-    train, test = open_dataset(data).held_out(task)  # the seed is not for this: `evaluate` must hold out the same
+    train, test = (part.where(usable(part)) for part in open_dataset(data).held_out(task))  # the seed is not for this: `evaluate` must hold out the same
     held, y, _ = test.task(task, train.task(task)[2])  # a class that is only held out is better known before the training
     tuned = stages.finetune(train, task, HEAR.from_pretrained(model), output, cfg)
     guess = predict(tuned, held).argmax(1)

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..audio.decode import AudioError, sounds_in
+from ..audio.decode import AudioError
+from ..audio.files import sounds_in
 from .dataset import Dataset
 from .download import cache, download, unpack
 from .hub import from_hub

@@ -16,7 +16,7 @@ import pandas as pd
 from fastcore.basics import patch
 from torch import Tensor
 
-from ..audio.decode import piece
+from ..audio.decode import load_span
 
 # %% ../../nbs/data/01_dataset.ipynb #afc0fab6
 @dataclass
@@ -39,7 +39,7 @@ class Dataset:
 @patch
 def read(self: Dataset, i: int) -> Tensor:
     "Decodes clip `i`. Where clips are not files, in shards say, a subclass overrides this. Raises AudioError."
-    return piece(self.root / self.table.file.iloc[i], *self._span(i))
+    return load_span(self.root / self.table.file.iloc[i], *self._span(i))
 
 @patch
 def _span(self: Dataset, i: int) -> list:

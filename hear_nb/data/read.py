@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..audio.decode import AudioError, sounds_in
+from ..audio.decode import AudioError
+from ..audio.files import sounds_in
 from .dataset import bundled, Dataset
 
 # %% ../../nbs/data/06_read.ipynb #0557a800

@@ -7,7 +7,6 @@ __all__ = ['BASELINES', 'PROTOCOLS', 'Result', 'accuracy_row', 'measure', 'compa
 
 # %% ../../nbs/evaluation/02_protocol.ipynb #7292e8be
 import json, tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,17 +15,17 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..data.dataset import Dataset
-from .probe import embed_dataset, fold_interval, wilson_interval, log_mel_statistics, predict, probe
+from .probe import embed_dataset, fold_interval, log_mel_statistics, predict, Probe, wilson_interval
 from ..model.hear import HEAR
 from ..training.loop import TrainConfig
 
 # %% ../../nbs/evaluation/02_protocol.ipynb #751741a3
 @dataclass
 class Result:
-    "What a method answered to a task's held-out clips."
-    task: str              # a column of the data
+    "What a method answered for the held-out clips."
+    label: str             # the column of the data that was predicted
     method: str            # what answered
-    labels: list[str]      # names of the classes
+    classes: list[str]     # their names
     folds: list[str]       # names of the folds
     fold: np.ndarray       # (answers,) the fold of each, as a number
     y: np.ndarray          # (answers,) the true classes, or (answers, classes) of 0 and 1
@@ -40,59 +39,71 @@ def _mean_average_precision(
     y: np.ndarray,      # (clips, classes) of 0 and 1
     score: np.ndarray,  # (clips, classes) probabilities
 ) -> float:
-    "Returns the mean over the classes that occur."
+    "Returns the mean over the classes that occur; NaN if none does."
     from sklearn.metrics import average_precision_score
-    return float(average_precision_score(y[:, occurs], score[:, occurs])) if (occurs := y.any(0)).any() else np.nan
+    occurs = y.any(0)
+    return float(average_precision_score(y[:, occurs], score[:, occurs])) if occurs.any() else np.nan
+
+def _accuracy(y: np.ndarray, predicted: np.ndarray) -> float: return float((y == predicted).mean())
 
 @patch
 def per_fold(self: Result) -> dict[str, float]:
     "Returns the accuracy, or mAP, of each fold."
-    figure = (lambda y, p: float((y == p).mean())) if self.y.ndim == 1 else _mean_average_precision
+    figure = _accuracy if self.y.ndim == 1 else _mean_average_precision
     return {name: figure(self.y[self.fold == k], self.predicted[self.fold == k]) for k, name in enumerate(self.folds)}
 
 # %% ../../nbs/evaluation/02_protocol.ipynb #fe6df1e3
 def accuracy_row(
-    task: str,              # its name
+    label: str,             # the column that was predicted
     method: str,            # what predicted
     y: np.ndarray,          # (clips,) the true classes
     predicted: np.ndarray,  # (clips,) the predicted ones
 ) -> dict:
-    "Returns a row: task, method, accuracy, its 95 % interval `low` and `high`, and the number of `clips`."
+    "Returns a row: task (the label), method, accuracy, its 95 % interval `low` and `high`, the number of `clips`."
     low, high = wilson_interval((y == predicted).sum(), len(y))
-    return dict(task=task, method=method, accuracy=float((y == predicted).mean()), low=low, high=high, clips=len(y))
+    return dict(task=label, method=method, accuracy=_accuracy(y, predicted), low=low, high=high, clips=len(y))
+
+def _bootstrap_interval(
+    y: np.ndarray,          # (clips, classes) of 0 and 1
+    predicted: np.ndarray,  # (clips, classes) probabilities
+) -> tuple[float, float]:
+    "Returns the 95 % interval of the mAP, from drawing the clips anew 200 times."
+    rng, n = np.random.default_rng(0), len(y)
+    draws = [rng.integers(n, size=n) for _ in range(200)]
+    low, high = np.quantile([_mean_average_precision(y[i], predicted[i]) for i in draws], (.025, .975))
+    return float(low), float(high)
 
 @patch
 def row(self: Result) -> dict:
-    "Returns a row: task, method, accuracy or mAP, its 95 % interval `low` and `high`, the numbers of `clips` and `folds`."
-    values, n = list(self.per_fold().values()), len(self.y)
-    if len(values) > 1: low, high = fold_interval(values)
-    elif self.y.ndim == 1: return dict(accuracy_row(self.task, self.method, self.y, self.predicted), folds=1)
-    else:
-        rng = np.random.default_rng(0)
-        draws = [_mean_average_precision(self.y[i], self.predicted[i]) for i in (rng.integers(n, size=n) for _ in range(200))]
-        low, high = map(float, np.quantile(draws, (.025, .975)))
-    return {'task': self.task, 'method': self.method, self.measure: float(np.mean(values)), 'low': low, 'high': high,
-            'clips': n, 'folds': len(values)}
+    "Returns a row: task, method, accuracy or mAP, its 95 % interval `low` and `high`, how many `clips` and `folds`."
+    values = list(self.per_fold().values())
+    if len(values) == 1 and self.y.ndim == 1:
+        return dict(accuracy_row(self.label, self.method, self.y, self.predicted), folds=1)
+    low, high = fold_interval(values) if len(values) > 1 else _bootstrap_interval(self.y, self.predicted)
+    return {'task': self.label, 'method': self.method, self.measure: float(np.mean(values)), 'low': low, 'high': high,
+            'clips': len(self.y), 'folds': len(values)}
 
 # %% ../../nbs/evaluation/02_protocol.ipynb #51a379d2
 @patch
 def per_class(self: Result) -> pd.DataFrame:
     "Returns a row a class: its held-out clips, then precision, recall and F1, or average precision."
     from sklearn.metrics import average_precision_score, precision_recall_fscore_support
-    index = pd.Index(self.labels, name='class')
+    index = pd.Index(self.classes, name='class')
     if self.y.ndim == 2:
-        return pd.DataFrame(dict(clips=self.y.sum(0), average_precision=[average_precision_score(t, p) if t.any() else np.nan
-                                                                         for t, p in zip(self.y.T, self.predicted.T)]), index)
-    *figures, clips = precision_recall_fscore_support(self.y, self.predicted, labels=range(len(self.labels)), zero_division=0)
+        precision = [average_precision_score(t, p) if t.any() else np.nan for t, p in zip(self.y.T, self.predicted.T)]
+        return pd.DataFrame(dict(clips=self.y.sum(0), average_precision=precision), index)
+    *figures, clips = precision_recall_fscore_support(self.y, self.predicted, labels=range(len(index)), zero_division=0)
     return pd.DataFrame(dict(clips=clips, **dict(zip(('precision', 'recall', 'F1'), figures))), index)
 
 @patch
 def confusion(self: Result) -> pd.DataFrame:
-    "Returns how often each class (a row) was taken for each (a column). Raises ValueError if clips have several classes."
+    "Returns how often each class (a row) was taken for each (a column). Raises ValueError: several classes a clip."
     from sklearn.metrics import confusion_matrix
     if self.y.ndim == 2: raise ValueError('clips with several classes have no confusion matrix')
-    return pd.DataFrame(confusion_matrix(self.y, self.predicted, labels=range(len(self.labels))), self.labels, self.labels)
+    counts = confusion_matrix(self.y, self.predicted, labels=range(len(self.classes)))
+    return pd.DataFrame(counts, self.classes, self.classes)
 
+# %% ../../nbs/evaluation/02_protocol.ipynb #f3dff0da
 @patch
 def as_json(self: Result) -> dict:
     "Returns everything but the single answers, as JSON takes it."
@@ -101,6 +112,7 @@ def as_json(self: Result) -> dict:
 
 # %% ../../nbs/evaluation/02_protocol.ipynb #005b77d7
 BASELINES = ('majority class', 'log-mel statistics')
+PROTOCOLS = ('linear', 'knn', 'finetune')
 
 def _vectors(
     method,         # a HEAR, 'log-mel statistics', or a function from a dataset to (clips, D)
@@ -108,63 +120,99 @@ def _vectors(
 ) -> np.ndarray:
     "Returns (clips, D)."
     if isinstance(method, HEAR): return embed_dataset(method, data)
-    return (log_mel_statistics if method == 'log-mel statistics' else method)(data)
+    return log_mel_statistics(data) if method == 'log-mel statistics' else method(data)
 
-# %% ../../nbs/evaluation/02_protocol.ipynb #b25a35d9
+# %% ../../nbs/evaluation/02_protocol.ipynb #316e6f16
+class _Majority:
+    "Always the commonest class; where clips have several, how often each class occurs."
+    def __init__(self): self.answer = np.zeros(0)
+
+    def fit(self, x, y: np.ndarray) -> '_Majority':
+        self.answer = y.mean(0) if y.ndim == 2 else np.bincount(y).argmax()
+        return self
+
+    def predict(self, x) -> np.ndarray: return np.tile(self.answer, (len(x), *[1] * np.ndim(self.answer)))
+
+class _FineTuned:
+    "A HEAR, fine-tuned on the clips that it is fitted on."
+    def __init__(self,
+                 model: HEAR,         # where to start from
+                 label: str,          # the column to predict
+                 classes: list[str],  # their names; a fold may lack some
+                 cfg: TrainConfig,
+                 output=None,         # folder of the run, which can be resumed; None: it is not kept
+                ):
+        self.model, self.label, self.classes, self.cfg, self.output = model, label, classes, cfg, output
+        self.tuned = model
+
+    def fit(self, data: Dataset, y: np.ndarray) -> '_FineTuned':
+        from hear_nb.training.stages import finetune
+        with tempfile.TemporaryDirectory() as scratch:
+            self.tuned = finetune(data, self.label, self.model, self.output or scratch, self.cfg)
+        return self
+
+    def predict(self, data: Dataset) -> np.ndarray:
+        labels = self.tuned.config.labels
+        return np.array([self.classes.index(labels[k]) for k in predict(self.tuned, data).argmax(1)])
+
+# %% ../../nbs/evaluation/02_protocol.ipynb #3c3ea127
+def _select(x, mask: np.ndarray):
+    "Returns the rows of an array, or the clips of a dataset, where the mask is True."
+    return x.where(mask) if isinstance(x, Dataset) else x[mask]
+
+def _splits(
+    data: Dataset,
+    label: str,                  # the column to predict
+    folds: list[str],            # these only; none: all
+    y: np.ndarray | None = None, # the classes, where all that are held out must occur in training too
+) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    "Returns each fold's name and the masks of its training and held-out clips, of those labelled. Raises ValueError."
+    labelled = data.taking_part(label)
+    splits = [(fold, train[labelled], test[labelled]) for fold, train, test in data.splits(label, folds)]
+    for fold, train, test in splits:
+        if not (train.any() and test.any()):
+            raise ValueError(f'{label}, fold {fold}: {train.sum()} clips to train on, {test.sum()} held out')
+        missing = set() if y is None else set(y[test]) - set(y[train])
+        if missing: raise ValueError(f'{label}, fold {fold}: {len(missing)} classes are held out but never trained on')
+    return splits
+
+# %% ../../nbs/evaluation/02_protocol.ipynb #249aad7d
 def measure(
     data: Dataset,                # with folds, or a split, or it gets one
-    column: str,                  # the task
-    method,                       # as for `_vectors`, or 'majority class'
+    label: str,                   # the column to predict
+    method,                       # a HEAR, a function from a dataset to (clips, D) vectors, or one of `BASELINES`
     name: str = '',               # of the method, in tables
     protocol: str = 'linear',     # 'linear' or 'knn', both on frozen vectors; 'finetune': a HEAR, changed as a whole
     folds: list[str] = (),        # these only; none: all
     cfg: TrainConfig | None = None,  # of fine-tuning
     output=None,                  # folder of fine-tuning's runs, which can be resumed; None: they are not kept
 ) -> Result:
-    "Returns the answers to the held-out clips of every fold. Raises ValueError."
-    keep, (part, y, labels) = data.taking_part(column), data.task(column)
-    splits = [(fold, train[keep], test[keep]) for fold, train, test in data.splits(column, folds)]
+    "Returns the answers for the held-out clips of every fold. Raises ValueError."
+    part, y, classes = data.task(label)
+    tune = protocol == 'finetune' and isinstance(method, HEAR)
+    splits = _splits(data, label, folds, y if tune and y.ndim == 1 else None)
+    majority = isinstance(method, str) and method == 'majority class'
+    x = part if tune or majority else _vectors(method, part)
+    predicted = []
     for fold, train, test in splits:
-        if not (train.any() and test.any()): raise ValueError(f'{column}, fold {fold}: {train.sum()} clips to train on, {test.sum()} held out')
-    answer = _answers(part, column, y, method, protocol, cfg or TrainConfig(), output)
-    predicted = np.concatenate([answer(fold, train, test) for fold, train, test in splits])
-    return Result(column, name or str(method), labels, [fold for fold, *_ in splits],
-                  np.repeat(np.arange(len(splits)), [test.sum() for *_, test in splits]),
-                  np.concatenate([y[test] for *_, test in splits]), predicted)
-
-# %% ../../nbs/evaluation/02_protocol.ipynb #b703f3d5
-def _answers(part, column, y, method, protocol, cfg, output) -> Callable:
-    "Returns the function from a fold (its name, its two masks) to what the method answers; the rest is as in `measure`."
-    if isinstance(method, str) and method == 'majority class':
-        if y.ndim == 2: return lambda fold, train, test: np.tile(y[train].mean(0), (test.sum(), 1))
-        return lambda fold, train, test: np.full(test.sum(), np.bincount(y[train]).argmax())
-    if protocol == 'finetune' and isinstance(method, HEAR):
-        return lambda fold, train, test: _finetuned(part, column, y, method, cfg, output, fold, train, test)
-    x = _vectors(method, part)  # what cannot be fine-tuned is probed
-    return lambda fold, train, test: probe(x[train], y[train], x[test], 'linear' if protocol == 'finetune' else protocol)
-
-# %% ../../nbs/evaluation/02_protocol.ipynb #d3f9f4c7
-def _finetuned(part, column, y, model, cfg, output, fold, train, test) -> np.ndarray:
-    "Returns the classes that a model fine-tuned on the fold's training clips gives to its held-out ones. Raises ValueError."
-    from hear_nb.training.stages import finetune
-    if y.ndim == 1 and (missing := set(y[test]) - set(y[train])):
-        raise ValueError(f'{column}, fold {fold}: {len(missing)} classes are held out but never trained on')
-    with tempfile.TemporaryDirectory() as scratch:
-        tuned = finetune(part.where(train), column, model, Path(output or scratch) / f'fold-{fold}', cfg)
-    names = part.task(column)[2]
-    return np.array([names.index(tuned.config.labels[k]) for k in predict(tuned, part.where(test)).argmax(1)])
+        run = output and Path(output) / f'fold-{fold}'
+        if majority: classifier = _Majority()
+        elif tune: classifier = _FineTuned(method, label, classes, cfg or TrainConfig(), run)
+        else: classifier = Probe('linear' if protocol == 'finetune' else protocol)  # vectors cannot be fine-tuned
+        predicted.append(classifier.fit(_select(x, train), y[train]).predict(_select(x, test)))
+    fold_of = np.repeat(np.arange(len(splits)), [len(p) for p in predicted])
+    truth = np.concatenate([y[test] for *_, test in splits])
+    names = [fold for fold, *_ in splits]
+    return Result(label, name or str(method), classes, names, fold_of, truth, np.concatenate(predicted))
 
 # %% ../../nbs/evaluation/02_protocol.ipynb #48bdf051
 def compare(
     data: Dataset,        # with folds, or a split, or it gets one
-    column: str,          # the task
+    label: str,           # the column to predict
     model: HEAR | None = None,  # frozen; None: only what a model must beat
     name: str = 'model',  # of the model, in the table
     kind: str = 'linear', # the probe: 'linear' or 'knn'
 ) -> pd.DataFrame:
     "Returns the accuracies on the held-out clips, a row a method."
     methods = {m: m for m in BASELINES} if model is None else {name: model}
-    return pd.DataFrame([measure(data, column, method, name, kind).row() for name, method in methods.items()])
-
-# %% ../../nbs/evaluation/02_protocol.ipynb #53535ace
-PROTOCOLS = ('linear', 'knn', 'finetune')
+    return pd.DataFrame([measure(data, label, method, name, kind).row() for name, method in methods.items()])

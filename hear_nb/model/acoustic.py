@@ -15,16 +15,16 @@ from torch import nn, Tensor
 from ..audio.batch import eager, length_mask
 from ..audio.decode import AudioError
 from ..config import check_overlap, EncoderConfig, HOP, N_MELS, STACK
+from .blocked_attention import current_kernel
 from .layers import Layer
 
-# %% ../../nbs/model/03_acoustic.ipynb #2b2678ce
+# %% ../../nbs/model/03_acoustic.ipynb #1c4f5bb1
 class Windows(NamedTuple):
     "Which frames each window holds."
     clip: Tensor    # (windows,) the clip it is cut from
     index: Tensor   # (windows, size) the frames it holds, in that clip
     mask: Tensor    # (windows, size) True where that frame exists
 
-# %% ../../nbs/model/03_acoustic.ipynb #1c4f5bb1
 def windows_of(
     lengths: Tensor,  # (batch,) valid frames of each clip
     frames: int,      # frames of the padded batch
@@ -32,12 +32,18 @@ def windows_of(
     stride: int,      # frames from one window to the next
 ) -> Windows:
     "Returns the windows of all clips, one clip after another."
-    if not 0 < stride <= window: raise ValueError(f'windows of {window} frames every {stride}: frames would be left out')
+    if not 0 < stride <= window:
+        raise ValueError(f'windows of {window} frames every {stride}: frames would be left out')
     count = 1 + (lengths - window).clamp(min=0).add(stride - 1).div(stride, rounding_mode='floor')
-    # a compiler wants to know how many there are: there, a shorter clip gets as many as the longest, and the rest stay empty
-    most = max(1, 1 - (window - frames) // stride) if torch.compiler.is_compiling() else count
-    clip = torch.arange(len(lengths), device=lengths.device).repeat_interleave(most)
-    nth = torch.arange(len(clip), device=lengths.device) - ((count.cumsum(0) - count)[clip] if most is count else clip * most)
+    clips = torch.arange(len(lengths), device=lengths.device)
+    if torch.compiler.is_compiling():  # a compiler must know how many there are: each clip gets as many as the longest
+        most = max(1, 1 - (window - frames) // stride)  # of a shorter clip, the rest stay empty
+        clip = clips.repeat_interleave(most)
+        first = clip * most
+    else:
+        clip = clips.repeat_interleave(count)
+        first = (count.cumsum(0) - count)[clip]
+    nth = torch.arange(len(clip), device=lengths.device) - first
     index = nth[:, None] * stride + torch.arange(min(window, frames), device=lengths.device)
     mask = (index < lengths[clip, None]) & (nth < count[clip])[:, None]
     return Windows(clip, index.clamp(max=frames - 1), mask)
@@ -73,26 +79,36 @@ def _by_length(
     sizes: list[int],  # valid frames of each window
     most: int,         # windows in a group
 ) -> list[list[int]]:
-    "Returns the windows' numbers, longest first, in groups whose shortest has at least 7/8 of the frames of the longest."
-    found = []
+    "Returns the windows' numbers, longest first; in a group the shortest has at least 7/8 of the longest's frames."
+    groups: list[list[int]] = []
     for n in sorted(range(len(sizes)), key=lambda n: -sizes[n]):
-        if found and len(found[-1]) < most and 8 * sizes[n] >= 7 * sizes[found[-1][0]]: found[-1].append(n)
-        else: found.append([n])
-    return found
+        fits = groups and len(groups[-1]) < most and 8 * sizes[n] >= 7 * sizes[groups[-1][0]]
+        if fits: groups[-1].append(n)
+        else: groups.append([n])
+    return groups
+
+def _filled(
+    sizes: list[int],  # valid frames of each window
+) -> list[list[int]]:
+    "Returns the windows' numbers, longest first, 16 at a time: as published, each is filled up to the longest."
+    order = sorted(range(len(sizes)), key=lambda n: -sizes[n])
+    return [order[n: n + 16] for n in range(0, len(order), 16)]
 
 # %% ../../nbs/model/03_acoustic.ipynb #2f74ed42
 class WindowedTransformer(nn.Module):
     "A stack of layers that sees `window` frames at once. A clip that fits into one window is not cut."
     def __init__(self, cfg: EncoderConfig):
         super().__init__()
-        self.cfg, self.layers = cfg, nn.ModuleList(Layer(cfg) for _ in range(cfg.layers))
+        self.cfg = cfg
+        self.layers = nn.ModuleList(Layer(cfg) for _ in range(cfg.layers))
 
     def forward(self,
                 x: Tensor,        # (batch, frames, width)
                 lengths: Tensor,  # (batch,) valid frames
                ) -> Tensor:
         "Returns (batch, frames, width), zero behind each clip's end."
-        (batch, frames, _), window = x.shape, self.cfg.window
+        batch, frames, _ = x.shape
+        window = self.cfg.window
         if frames <= window: return self.run_windows(x, length_mask(lengths, frames))
         w = windows_of(lengths, frames, window, self.cfg.stride)
         return overlap_add(self.run_windows(x, w.mask, w), w, batch, frames, ramp(window, self.cfg.overlap, x.device))
@@ -114,16 +130,19 @@ def run_windows(self: WindowedTransformer,
          ) -> Tensor:
     "Returns the output of each window on its own, (windows, size, width), zero where no frame exists."
     def cut(i, n): return x[i, :n] if w is None else x[w.clip[i, None], w.index[i, :n]]
-    if x.device.type != 'cpu' or torch.compiler.is_compiling():  # there many small calls would cost more than the padding
+    if x.device.type != 'cpu' or torch.compiler.is_compiling():  # many small calls cost more than padding
         seen = mask | ~mask[:, :1]  # an empty window looks at anything, rather than at nothing
         parts = [self.run(cut(i, mask.shape[1]), seen[i]) for i in torch.arange(len(mask), device=x.device).split(16)]
         return torch.cat(parts) * mask[..., None]
-    sizes, y = mask.sum(1).tolist(), x.new_zeros(*mask.shape, x.shape[-1])
-    for group in _by_length(sizes, 16 if torch.is_grad_enabled() else max(2, torch.get_num_threads())):
-        i, n, least = torch.tensor(group), sizes[group[0]], sizes[group[-1]]
-        seen = None if n == least else mask[i, :n]
-        z = self.run(cut(i, n), seen)
-        y[i, :n] = z if seen is None else z * seen[..., None]
+    y = x.new_zeros(*mask.shape, x.shape[-1])
+    sizes = mask.sum(1).tolist()
+    at_once = 16 if torch.is_grad_enabled() else max(2, torch.get_num_threads())
+    for group in _filled(sizes) if current_kernel().fill_windows else _by_length(sizes, at_once):
+        longest, shortest = sizes[group[0]], sizes[group[-1]]
+        i = torch.tensor(group)
+        seen = None if longest == shortest else mask[i, :longest]
+        z = self.run(cut(i, longest), seen)
+        y[i, :longest] = z if seen is None else z * seen[..., None]
     return y
 
 # %% ../../nbs/model/03_acoustic.ipynb #a9a82f8e
@@ -142,9 +161,11 @@ class AcousticModel(nn.Module):
                ) -> Tensor:
         "Returns (batch, model frames, width), zero behind each clip's end."
         if log_mel.ndim != 3 or log_mel.shape[1] != N_MELS or lengths.shape != log_mel.shape[:1]:
-            raise ValueError(f'expected log-mel (batch, {N_MELS}, frames) and lengths (batch,), got {tuple(log_mel.shape)} and {tuple(lengths.shape)}')
+            raise ValueError(f'expected log-mel (batch, {N_MELS}, frames) and lengths (batch,), '
+                             f'got {tuple(log_mel.shape)} and {tuple(lengths.shape)}')
         if eager() and lengths.min() < STACK:
-            raise AudioError(f'clip {int(lengths.argmin())} of the batch is too short for one frame: it needs {(STACK - 1) * HOP} samples')
+            raise AudioError(f'clip {int(lengths.argmin())} of the batch is too short for one frame: '
+                             f'it needs {(STACK - 1) * HOP} samples')
         x = self.conv(log_mel).relu().mT
         if hidden is not None: x = x.masked_fill(hidden[..., None], 0.)
         return self.transformer(x, lengths // STACK)

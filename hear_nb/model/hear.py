@@ -20,7 +20,7 @@ from ..audio.batch import pad_batch
 from ..audio.frontend import Frontend, Spectra
 from ..config import frame_times, HearConfig, SAMPLE_RATE, STACK
 from .acoustic import AcousticModel
-from .attention import plain_relative_attention
+from .blocked_attention import using
 from .pretrained import Pretrained
 from .stream import embed_long
 from .task import Head, pool, SpectrogramMixture, TaskModel, task_logits
@@ -45,15 +45,17 @@ class HEAR(Pretrained):
     "Acoustic Model, Spectrogram Mixture, Task Model and head."
     def __init__(self, config: HearConfig):
         super().__init__()
-        self.config, cfg = config, config.task
-        self.frontend, self.acoustic = Frontend(), AcousticModel(config.acoustic)
-        self.mixture = SpectrogramMixture(config.acoustic.width, cfg.width)
-        self.task, self.head = TaskModel(cfg), Head(cfg)
+        self.config = config
+        self.frontend = Frontend()
+        self.acoustic = AcousticModel(config.acoustic)
+        self.mixture = SpectrogramMixture(config.acoustic.width, config.task.width)
+        self.task = TaskModel(config.task)
+        self.head = Head(config.task)
 
     def forward_features(self,
-             waveform: Tensor,               # (batch, samples) waveform at 16 kHz
-             lengths: Tensor | None = None,  # (batch,) valid samples; None: all
-            ) -> Features:
+                         waveform: Tensor,               # (batch, samples) waveform at 16 kHz
+                         lengths: Tensor | None = None,  # (batch,) valid samples; None: all
+                        ) -> Features:
         "Returns every stage's output up to the Task Model."
         spectra = self.frontend(waveform, lengths)
         frames = self.acoustic(spectra.log_mel.to(self.dtype), spectra.lengths)
@@ -64,14 +66,13 @@ class HEAR(Pretrained):
                 lengths: Tensor | None = None,  # (batch,) valid samples; None: all
                ) -> Tensor:
         "Returns logits, (batch, classes), of clips of any length."
-        heard = self.forward_features(waveform, lengths)
-        return task_logits(heard.mixture, heard.lengths, self.task, self.head, self.config.task.overlap)
+        features = self.forward_features(waveform, lengths)
+        return task_logits(features.mixture, features.lengths, self.task, self.head, self.config.task.overlap)
 
-# %% ../../nbs/model/08_hear.ipynb #46de188b
-@patch(as_prop=True)
-def dtype(self: HEAR) -> torch.dtype:
-    "What the model computes in, from the spectra on: `model.bfloat16()` and `model.half()` change it."
-    return self.head.out.weight.dtype
+    @property
+    def dtype(self) -> torch.dtype:
+        "What the model computes in, from the spectra on: `model.bfloat16()` and `model.half()` change it."
+        return self.head.out.weight.dtype
 
 # %% ../../nbs/model/08_hear.ipynb #e20c280f
 @patch
@@ -82,13 +83,15 @@ def embed(self: HEAR,
           batch_size: int = 16,           # clips at once; one of over half a minute is heard alone, piece by piece
          ) -> Embedding:
     "Returns the clips' and the frames' vectors. Dropout is off whatever mode the model is in. Raises AudioError."
-    clips, frames = [np.zeros((0, 3 * self.config.acoustic.width), np.float32)], []
+    clips = [np.zeros((0, 3 * self.config.acoustic.width), np.float32)]
+    frames: list[np.ndarray] = []
     with self.evaluating():
         for batch in long.clips(x, sample_rate, batch_size):
             if isinstance(batch, list):
                 waveform, lengths = pad_batch(batch)
                 spectra = self.frontend(waveform.to(self.device), lengths.to(self.device), both=False)
-                h, n = self.acoustic(spectra.log_mel.to(self.dtype), spectra.lengths).float(), spectra.lengths // STACK
+                h = self.acoustic(spectra.log_mel.to(self.dtype), spectra.lengths).float()
+                n = spectra.lengths // STACK
                 clips.append(pool(h, n).cpu().numpy())
                 frames += [f[:k].cpu().numpy() for f, k in zip(h, n)]
             else:
@@ -103,11 +106,10 @@ def count(
     seconds: float = 10.,  # length of the clip
 ) -> dict:
     "Returns `parameters` and `macs` (multiply-accumulates for one clip), each a dict from a part to its number."
-    from unittest import mock
     from torch.utils.flop_counter import FlopCounterMode
-    model, parts = HEAR(config).eval(), ('frontend', 'acoustic', 'mixture', 'task', 'head')
-    with (FlopCounterMode(display=False) as counter, mock.patch('hear_nb.model.layers.relative_attention', plain_relative_attention),
-          mock.patch('hear_nb.model.acoustic._by_length', lambda sizes, most: [list(range(len(sizes)))])):  # as published: every window full
+    model = HEAR(config).eval()
+    parts = 'frontend', 'acoustic', 'mixture', 'task', 'head'
+    with FlopCounterMode(display=False) as counter, using('plain'):  # as published: every window full
         model(torch.zeros(1, int(seconds * SAMPLE_RATE)))  # with gradients: the fused layer would hide more
     flops = counter.get_flop_counts()
     return dict(parameters={p: sum(w.numel() for w in getattr(model, p).parameters()) for p in parts},
@@ -119,11 +121,11 @@ def to_frame(
     index=None,           # the clips' names; None: they are counted
     frames: bool = False, # a row a frame instead of a row a clip
 ) -> pd.DataFrame:
-    "Returns the vectors as a frame with columns `hear0`, `hear1`, ...; of frames, with the time in seconds in the index too."
+    "Returns the vectors as a frame with columns `hear0`, `hear1`, ...; of frames, with the time (s) in the index too."
     names = list(range(len(embedding.clip)) if index is None else index)
     if len(names) != len(embedding.clip): raise ValueError(f'{len(names)} names for {len(embedding.clip)} clips')
-    rows, index = embedding.clip, pd.Index(names, name='clip')
-    if frames:
-        keys = [(name, t) for name, times in zip(names, embedding.times) for t in times]
-        rows, index = np.concatenate(embedding.frames), pd.MultiIndex.from_tuples(keys, names=['clip', 'seconds'])
-    return pd.DataFrame(rows, index, [f'hear{i}' for i in range(rows.shape[1])])
+    rows = np.concatenate(embedding.frames) if frames else embedding.clip
+    columns = [f'hear{i}' for i in range(rows.shape[1])]
+    if not frames: return pd.DataFrame(rows, pd.Index(names, name='clip'), columns)
+    keys = [(name, t) for name, times in zip(names, embedding.times) for t in times]
+    return pd.DataFrame(rows, pd.MultiIndex.from_tuples(keys, names=['clip', 'seconds']), columns)

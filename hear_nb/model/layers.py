@@ -13,14 +13,15 @@ from torch import nn, Tensor
 
 from ..audio.batch import check_frames
 from ..config import EncoderConfig
-from .attention import Dropout, relative_attention
+from .blocked_attention import current_kernel, Dropout
 
 # %% ../../nbs/model/02_layers.ipynb #683bcbda
 class RelativeAttention(nn.Module):
     "Multi-head self-attention over one window, with relative positions."
     def __init__(self, cfg: EncoderConfig):
         super().__init__()
-        self.heads, self.dropout, d = cfg.heads, cfg.dropout, cfg.width // cfg.heads
+        self.heads, self.dropout = cfg.heads, cfg.dropout
+        d = cfg.width // cfg.heads
         self.q, self.k, self.v, self.out = (nn.Linear(cfg.width, cfg.width) for _ in range(4))
         for linear in (self.q, self.k, self.v): nn.init.xavier_uniform_(linear.weight)
         self.rel_k, self.rel_v = (nn.Parameter(.02 * torch.randn(2 * cfg.window, d)) for _ in range(2))
@@ -32,8 +33,9 @@ class RelativeAttention(nn.Module):
                ) -> Tensor:
         "Returns (batch, frames, width)."
         q, k, v = (f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f in (self.q, self.k, self.v))
-        o = relative_attention(q, k, v, self.rel_k, self.rel_v, self.bias_c, self.bias_p, mask,
-                               self.dropout if self.training else 0.)
+        attend = current_kernel().attention
+        dropout = self.dropout if self.training else 0.
+        o = attend(q, k, v, self.rel_k, self.rel_v, self.bias_c, self.bias_p, mask, dropout)
         return self.out(o.transpose(1, 2).flatten(2))
 
 # %% ../../nbs/model/02_layers.ipynb #2d7fd87a
@@ -41,9 +43,11 @@ class Layer(nn.Module):
     "One pre-norm transformer layer: relative attention, then a SiLU feed-forward network with a LayerNorm of its own."
     def __init__(self, cfg: EncoderConfig):
         super().__init__()
-        self.norm1, self.attention, self.norm2 = nn.LayerNorm(cfg.width), RelativeAttention(cfg), nn.LayerNorm(cfg.width)
-        self.ffn = nn.Sequential(nn.LayerNorm(cfg.width), nn.Linear(cfg.width, cfg.ffn), nn.SiLU(), Dropout(cfg.dropout),
-                                 nn.Linear(cfg.ffn, cfg.width))
+        self.norm1 = nn.LayerNorm(cfg.width)
+        self.attention = RelativeAttention(cfg)
+        self.norm2 = nn.LayerNorm(cfg.width)
+        self.ffn = nn.Sequential(nn.LayerNorm(cfg.width), nn.Linear(cfg.width, cfg.ffn), nn.SiLU(),
+                                 Dropout(cfg.dropout), nn.Linear(cfg.ffn, cfg.width))
         self.dropout = Dropout(cfg.dropout)
 
     def forward(self,
@@ -56,16 +60,21 @@ class Layer(nn.Module):
         return x + self.dropout(self.ffn(self.norm2(x)))
 
 # %% ../../nbs/model/02_layers.ipynb #947c7084
+def _is_cpu_float32(t: Tensor) -> bool: return t.device.type == 'cpu' and t.dtype == torch.float32
+
+def _prepacked(linear: nn.Linear):
+    "Returns the layer's forward with a copy of its weights in oneDNN's own order."
+    weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
+    return lambda x: torch.ops.mkldnn._linear_pointwise(x, weight, linear.bias, 'none', [], '')
+
 @contextmanager
 def prepacked_weights(
     model: nn.Module,  # used without gradients inside; its weights must not change there
 ):
     "Makes the linear layers of a float32 model on a CPU faster, inside a `with`. Does nothing elsewhere."
     able = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_linear_pointwise')
-    linears = [m for m in model.modules() if type(m) is nn.Linear and m.weight.device.type == 'cpu' and m.weight.dtype == torch.float32]
-    for m in linears if able else []:
-        weight = torch.ops.mkldnn._reorder_linear_weight(m.weight.detach())
-        m.forward = lambda x, m=m, weight=weight: torch.ops.mkldnn._linear_pointwise(x, weight, m.bias, 'none', [], '')
+    linears = [m for m in model.modules() if able and type(m) is nn.Linear and _is_cpu_float32(m.weight)]
+    for m in linears: m.forward = _prepacked(m)
     try: yield model
     finally:
         for m in linears: m.__dict__.pop('forward', None)

@@ -33,12 +33,15 @@ def _find(
     **hub_options,  # for `huggingface_hub.snapshot_download`: revision, token, cache_dir, local_files_only, ...
 ) -> Path:
     "Returns the folder that `name` stands for, downloading it if it is a hub id. Raises FileNotFoundError."
-    if not isinstance(name, (str, os.PathLike)): raise TypeError(f'expected the name or the folder of a model, got {name!r}')
-    if not str(name): raise FileNotFoundError('a model without a name; expected a folder, a name that ships, or a hub id')
+    if not isinstance(name, (str, os.PathLike)):
+        raise TypeError(f'expected the name or the folder of a model, got {name!r}')
+    if not str(name):
+        raise FileNotFoundError('a model without a name; expected a folder, a name that ships, or a hub id')
     if Path(name).is_dir(): return Path(name)
     if str(name) in shipped_models(): return shipped_models()[str(name)]
     if str(name).count('/') != 1 or str(name).startswith(('.', '/', '~')):
-        raise FileNotFoundError(f'{name}: no such folder, and not one of the models that ship: {", ".join(shipped_models()) or "none"}')
+        raise FileNotFoundError(f'{name}: no such folder, and not one of the models that ship: '
+                                f'{", ".join(shipped_models()) or "none"}')
     from huggingface_hub import snapshot_download
     return Path(snapshot_download(str(name), allow_patterns=['*.json', '*.safetensors', '*.md'], **hub_options))
 
@@ -80,8 +83,9 @@ _CARD += """
 """
 
 
+# what a model is, and a line that uses it
 _KINDS = {'HEAR': ('An efficient audio representation', 'vectors = model.embed(["sound.wav"]).clip'),
-         'AcousticTokenizer': ('A tokenizer of audio', 'tokens = model.encode(["sound.wav"])')}  # what it is, and a line that uses it
+          'AcousticTokenizer': ('A tokenizer of audio', 'tokens = model.encode(["sound.wav"])')}
 
 # %% ../../nbs/model/04_pretrained.ipynb #a62431ee
 def _results_table(
@@ -93,14 +97,24 @@ def _results_table(
     lines = [list(rows[0]), ['---'] * len(rows[0]), *([cell(row.get(k, '')) for k in rows[0]] for row in rows)]
     return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |' for line in lines)
 
+def _eval_results(
+    rows: list[dict],  # of results
+) -> list[EvalResult]:
+    "Returns those rows that have a task and an accuracy, as the hub's metadata wants them."
+    rows = [r for r in rows if {'task', 'accuracy'} <= r.keys()]
+    return [EvalResult(task_type='audio-classification', dataset_type=str(r['task']), dataset_name=str(r['task']),
+                       metric_type='accuracy', metric_value=float(r['accuracy'])) for r in rows]
+
 # %% ../../nbs/model/04_pretrained.ipynb #1868cb50
-class Pretrained(nn.Module, PyTorchModelHubMixin, library_name='hear_nb', tags=['audio', 'hear'], model_card_template=_CARD):  # type: ignore[call-arg]
+class Pretrained(nn.Module, PyTorchModelHubMixin,  # type: ignore[call-arg]
+                 library_name='hear_nb', tags=['audio', 'hear'], model_card_template=_CARD):
     "A module built from a `HearConfig` that can be saved and loaded."
     subfolder = ''  # where in a folder of models this kind lives, if it is not alone there
 
     def __new__(cls, *args, **kwargs):
         for config in args[:1]:  # none where a copy or a pickle is made
-            if not isinstance(config, HearConfig): raise TypeError(f'{cls.__name__} wants a HearConfig, as HearConfig.tiny(), not {config!r}')
+            if not isinstance(config, HearConfig):
+                raise TypeError(f'{cls.__name__} wants a HearConfig, as HearConfig.tiny(), not {config!r}')
         return super().__new__(cls, *args, **kwargs)
 
     @classmethod
@@ -108,7 +122,7 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name='hear_nb', tags=[
                         name,           # a folder, a name that ships with the package, or a hub id
                         **hub_options,  # revision, token, cache_dir, local_files_only, ...
                        ):
-        "Returns the model in eval mode. Raises FileNotFoundError if there is none, ValueError if its files are no such model."
+        "Returns the model in eval mode. Raises FileNotFoundError, or ValueError if its files are no such model."
         folder = _find(name, **hub_options)
         if cls.subfolder and (folder / cls.subfolder).is_dir(): folder = folder / cls.subfolder
         for file in ('config.json', 'model.safetensors'):
@@ -136,18 +150,20 @@ def save_pretrained(self: Pretrained,
                     card: dict | None = None,  # for the README, if there is none yet: see `generate_model_card`
                     **hub_options,   # `push_to_hub=True` and its options
                    ) -> str | None:
-    "Writes `config.json`, `model.safetensors` and `README.md`, each whole or not at all. Returns the commit's URL if pushed."
+    "Writes `config.json`, `model.safetensors`, `README.md`, each whole or not at all. Returns the URL if pushed."
     folder = Path(folder)
     draft = folder / '.draft'
     shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
-    card = {'repo_id': hub_options.get('repo_id') or folder.name, **(hub_options.pop('model_card_kwargs', None) or {}), **(card or {})}
+    given = {**(hub_options.pop('model_card_kwargs', None) or {}), **(card or {})}
+    card = {'repo_id': hub_options.get('repo_id') or folder.name, **given}
     if hub_options.get('push_to_hub'): hub_options['repo_id'] = card['repo_id']
     try:
         url = PyTorchModelHubMixin.save_pretrained(self, draft, model_card_kwargs=card, **hub_options)
         if (folder / 'README.md').exists(): (draft / 'README.md').unlink()
         new, old = draft / 'config.json', folder / 'config.json'
         shutil.copymode(new, draft / 'model.safetensors')  # safetensors lets nobody else read what it writes
-        if old.exists() and old.read_bytes() != new.read_bytes(): old.unlink()  # until the weights that belong to the new one are there
+        changed = old.exists() and old.read_bytes() != new.read_bytes()
+        if changed: old.unlink()  # until the weights that belong to the new one are there
         for file in sorted(draft.iterdir(), key=lambda p: p.name == 'config.json'): os.replace(file, folder / file.name)
     finally: shutil.rmtree(draft, ignore_errors=True)
     return url
@@ -168,22 +184,22 @@ def push_to_hub(self: Pretrained,
 def generate_model_card(self: Pretrained,
                         repo_id: str = 'this folder',  # the model's name
                         data: str = 'Unknown: nobody has said what this model was trained on.',
-                        results=(),                    # rows as dicts or a frame; `task` and `accuracy` go into the metadata too
+                        results=(),                    # rows as dicts or a frame; `task` and `accuracy` become metadata
                         licence: str = 'unknown',      # an identifier of the hub: apache-2.0, cc-by-4.0, ...
                         use: str = '',                 # what it is for, and what not
                        ):
     "Returns the model card: data, results, licence and how to use."
     rows = results.to_dict('records') if hasattr(results, 'to_dict') else list(results)
-    name, kind = str(repo_id).split('/')[-1], type(self).__name__
+    name = str(repo_id).split('/')[-1]
+    kind = type(self).__name__
     what, call = _KINDS.get(kind, ('A model', ''))
-    evals = [EvalResult(task_type='audio-classification', dataset_type=str(r['task']), dataset_name=str(r['task']),
-                        metric_type='accuracy', metric_value=float(r['accuracy'])) for r in rows if {'task', 'accuracy'} <= r.keys()]
-    meta = ModelCardData(library_name='hear_nb', license=licence, tags=['audio', 'hear'], pipeline_tag='feature-extraction',
-                          model_name=name, eval_results=evals or None)
-    table = _results_table(rows) if rows else 'Unknown: nobody has said how this model was evaluated.'
-    return ModelCard.from_template(meta, template_str=_CARD, title=name, kind=kind, call=call, repo_id=repo_id, use=use, data=data,
-                                   results=table, licence='Unknown: ask its author.' if licence == 'unknown' else licence,
-                                   about=f'{what} of {self.parameter_count() / 1e6:.2f} M parameters')
+    meta = ModelCardData(library_name='hear_nb', license=licence, tags=['audio', 'hear'], model_name=name,
+                         pipeline_tag='feature-extraction', eval_results=_eval_results(rows) or None)
+    return ModelCard.from_template(
+        meta, template_str=_CARD, title=name, kind=kind, call=call, repo_id=repo_id, use=use, data=data,
+        about=f'{what} of {self.parameter_count() / 1e6:.2f} M parameters',
+        results=_results_table(rows) if rows else 'Unknown: nobody has said how this model was evaluated.',
+        licence='Unknown: ask its author.' if licence == 'unknown' else licence)
 
 # %% ../../nbs/model/04_pretrained.ipynb #95f362fc
 @patch
@@ -200,7 +216,7 @@ def evaluating(self: Pretrained):
 def device(self: Pretrained) -> torch.device: return next(self.parameters()).device
 
 # %% ../../nbs/model/04_pretrained.ipynb #005653fd
-def _unpickled(
+def _unpickle(
     path: Path,  # of a PyTorch file
 ):
     "Returns what the file holds, tensors and plain values only. Raises ValueError if it holds anything else."
@@ -215,22 +231,32 @@ def _unpickled(
     except Exception as error: raise ValueError(f'{path} cannot be read as a checkpoint: {error}') from error
 
 # %% ../../nbs/model/04_pretrained.ipynb #09641ada
+def _read_checkpoint(
+    path: Path,  # of a PyTorch or a safetensors file, whatever it is called
+) -> Mapping:
+    "Returns the file's dict. Raises ValueError if it is damaged, or no such file."
+    with open(path, 'rb') as f: begins = f.read(9)
+    if path.suffix.lower() == '.safetensors' or begins[8:] == b'{':
+        try: return load_file(path)
+        except SafetensorError as error: raise ValueError(f'{path} cannot be read as a checkpoint: {error}') from error
+    if begins[:2] != b'PK' and begins[:1] != b'\x80':
+        raise ValueError(f'{path} cannot be read as a checkpoint: it begins neither like PyTorch\'s files '
+                         'nor like safetensors')
+    content = _unpickle(path)
+    if not isinstance(content, Mapping): raise ValueError(f'{path} holds a {type(content).__name__}, no state dict')
+    return content
+
 def read_tensors(
     source,  # path of a .pth or .safetensors file, or a state dict
 ) -> dict[str, Tensor]:
-    "Returns the tensors by name, without what wrappers put before it; raises ValueError if there is no dict of tensors."
+    "Returns the tensors by name, without what wrappers put before it. Raises ValueError if there are none."
     if not isinstance(source, Mapping):
-        if not isinstance(source, (str, os.PathLike)): raise ValueError(f'expected a path or a state dict, got {type(source).__name__}')
-        path = Path(source)
-        with open(path, 'rb') as f: begins = f.read(9)
-        if path.suffix.lower() == '.safetensors' or begins[8:] == b'{':  # whatever it is called
-            try: source = load_file(path)
-            except SafetensorError as error: raise ValueError(f'{path} cannot be read as a checkpoint: {error}') from error
-        elif begins[:2] == b'PK' or begins[:1] == b'\x80': source = _unpickled(path)
-        else: raise ValueError(f'{path} cannot be read as a checkpoint: it begins neither like PyTorch\'s files nor like safetensors')
-        if not isinstance(source, Mapping): raise ValueError(f'{path} holds a {type(source).__name__}, no state dict')
+        if not isinstance(source, (str, os.PathLike)):
+            raise ValueError(f'expected a path or a state dict, got {type(source).__name__}')
+        source = _read_checkpoint(Path(source))
     for key in ('state_dict', 'model_state_dict', 'model'):  # beside an optimizer's, say
         if isinstance(source.get(key), Mapping): source = source[key]
-    tensors = {re.sub(r'^((module|_orig_mod)\.)+', '', str(name)): t for name, t in source.items() if isinstance(t, Tensor)}
+    tensors = {re.sub(r'^((module|_orig_mod)\.)+', '', str(name)): t
+               for name, t in source.items() if isinstance(t, Tensor)}
     if not tensors: raise ValueError(f'no tensors, only {", ".join(map(str, source)) or "nothing"}')
     return tensors

@@ -16,13 +16,18 @@ from torch import nn, Tensor
 
 from ..audio.decode import _as_channels, AudioError
 from ..audio.frontend import Frontend
-from ..config import EPS, HOP, model_frames, N_FFT, SAMPLE_RATE, spectrogram_frames, STACK, WINDOW
+from ..config import (EncoderConfig, EPS, HOP, model_frames, N_FFT, SAMPLE_RATE, spectrogram_frames, STACK,
+                            WINDOW)
 from .acoustic import overlap_add, ramp, windows_of
 
 # %% ../../nbs/model/07_stream.ipynb #bedffb63
 class RunningStats:
     "Mean, maximum and deviation of rows that come piece by piece."
-    def __init__(self): self.count, self.sum, self.square, self.top = 0, 0., 0., -torch.inf
+    def __init__(self):
+        self.count = 0
+        self.sum: Tensor | float = 0.
+        self.square: Tensor | float = 0.  # sum of the squares
+        self.top: Tensor | float = -torch.inf
 
     def update(self,
                x: Tensor,  # (n, D) more rows
@@ -30,27 +35,33 @@ class RunningStats:
         "Returns itself, with these rows in it."
         x = x.detach().cpu().double()
         if len(x):
-            self.count, self.sum, self.square = self.count + len(x), self.sum + x.sum(0), self.square + x.square().sum(0)
+            self.count += len(x)
+            self.sum = self.sum + x.sum(0)
+            self.square = self.square + x.square().sum(0)
             self.top = x.amax(0).clamp(min=self.top)
         return self
 
     @property
-    def mean(self) -> Tensor: return self.sum / self.count
+    def mean(self) -> Tensor: return torch.as_tensor(self.sum / self.count)
 
     def std(self,
             correction: int = 1,  # 1 divides by n - 1, 0 by n
            ) -> Tensor:
         "Returns the standard deviation, (D,)."
-        return ((self.square - self.sum**2 / self.count).clamp(min=0) / max(1, self.count - correction)).sqrt()
+        squares = torch.as_tensor(self.square - self.sum**2 / self.count).clamp(min=0)
+        return (squares / max(1, self.count - correction)).sqrt()
 
     def pooled(self) -> np.ndarray:
         "Returns (3 D,) float32: what `task.pool` makes of all rows."
-        return torch.cat([self.mean, self.top, (self.std()**2 + 1e-8).sqrt()]).float().numpy()
+        return torch.cat([self.mean, torch.as_tensor(self.top), (self.std()**2 + 1e-8).sqrt()]).float().numpy()
 
 # %% ../../nbs/model/07_stream.ipynb #df95fcc0
 class FrameBuffer:
     "The last part of a waveform that arrives piece by piece."
-    def __init__(self): self.x, self.start, self.ended = np.zeros(0, np.float32), 0, False  # x[0] is sample `start`
+    def __init__(self):
+        self.x = np.zeros(0, np.float32)
+        self.start = 0  # which sample of the waveform x[0] is
+        self.ended = False
 
     @property
     def samples(self) -> int: return self.start + len(self.x)
@@ -73,14 +84,13 @@ class FrameBuffer:
         here = self.x[max(0, first) - self.start: last - self.start]
         return np.pad(here, (max(0, -first), max(0, last - self.samples)), mode='reflect')
 
-# %% ../../nbs/model/07_stream.ipynb #c1a93585
-@patch
-def forget(self: FrameBuffer,
-           frame: int,  # the first spectrogram frame that will still be asked for
-          ):
-    "Drops the samples before it."
-    drop = min(len(self.x), max(0, frame * HOP - N_FFT // 2 - self.start))
-    self.x, self.start = self.x[drop:], self.start + drop
+    def forget(self,
+               frame: int,  # the first spectrogram frame that will still be asked for
+              ):
+        "Drops the samples before it."
+        drop = min(len(self.x), max(0, frame * HOP - N_FFT // 2 - self.start))
+        self.x = self.x[drop:]
+        self.start += drop
 
 # %% ../../nbs/model/07_stream.ipynb #7eb7ff76
 class ClipStatistics(NamedTuple):
@@ -91,34 +101,112 @@ class ClipStatistics(NamedTuple):
 
 def clip_statistics(
     frontend: Frontend,
-    x,                       # (samples,) tensor at 16 kHz, or a Spool
+    x,                       # (samples,) tensor at 16 kHz, or a DecodedFile
     size: int = 40 * SAMPLE_RATE,  # samples at once
 ) -> ClipStatistics:
     "Returns the numbers by which the clip is standardised. Raises AudioError if it is too short."
     if len(x) < WINDOW: raise AudioError(f'{len(x)} samples are shorter than one window of 25 ms')
-    offset, spread, tape, done = RunningStats(), RunningStats(), FrameBuffer(), 0
-    for piece in x.split(size): offset.update(piece[:, None])
-    for piece in x.split(size):
-        tape.push(piece.cpu().numpy())
-        tape.ended = tape.samples == len(x)
-        around = torch.from_numpy(tape.around(done, tape.frames - done))[None] - offset.mean.float()
+    offset, spread = RunningStats(), RunningStats()
+    for part in x.split(size): offset.update(part[:, None])
+    buffer, done = FrameBuffer(), 0
+    for part in x.split(size):
+        buffer.push(part.cpu().numpy())
+        buffer.ended = buffer.samples == len(x)
+        around = torch.from_numpy(buffer.around(done, buffer.frames - done))[None] - offset.mean.float()
         spread.update(frontend.log_mel(around.to(frontend.bands.device)).reshape(-1, 1))
-        done = tape.frames
-        tape.forget(done)
+        done = buffer.frames
+        buffer.forget(done)
     return ClipStatistics(offset.mean.item(), spread.mean.item(), spread.std(correction=0).item())
 
-# %% ../../nbs/model/07_stream.ipynb #88d333a4
-class HearStream:
-    "Frames of a sound while it arrives. `clip` is the vector of all frames so far, `time` the end of the last one in seconds."
+# %% ../../nbs/model/07_stream.ipynb #ec2424fe
+class _WindowCutter:
+    "The log-mel spectrograms of the windows of a waveform that arrives piece by piece."
     def __init__(self,
-                 model,                                # a HEAR
-                 statistics: ClipStatistics | None = None, # of the whole clip; None: of what was heard so far
-                 sample_rate: int = SAMPLE_RATE,       # Hz, of the chunks
-                 batch_size: int = 8,                  # windows run at once, where many arrive together
+                 model,                              # a HEAR
+                 statistics: ClipStatistics | None,  # of the whole clip; None: of what came in so far
                 ):
-        self.model, self.statistics, self.batch_size = model, statistics, batch_size
-        self.tape, self.pooled, self.window, self.tail = FrameBuffer(), RunningStats(), 0, None
-        self.offset, self.spread, self.counted = RunningStats(), RunningStats(), 0
+        self.frontend, self.device, self.cfg = model.frontend, model.device, model.config.acoustic
+        self.statistics = statistics
+        self.buffer = FrameBuffer()
+        self.window = 0   # number of the next window
+        self.offset, self.spread = RunningStats(), RunningStats()  # of the waveform and of the log-mel spectrogram
+        self.counted = 0  # samples that these two hold
+
+    def ready(self):
+        "Yields each window that can be run, (128, spectrogram frames), standardised."
+        cfg = self.cfg
+        while True:
+            first = self.window * cfg.stride * STACK
+            left = self.buffer.frames - first
+            n = min(cfg.window * STACK, left)
+            new = left // STACK > (cfg.overlap if self.window else 0)  # it holds frames that no other window holds
+            if n < cfg.window * STACK and not (self.buffer.ended and new): return
+            odd = self.buffer.ended and left == n + 1  # a last half of a model frame is in the statistics only
+            yield self._log_mel(first, n + odd)
+            self.window += 1
+            self.buffer.forget(self.window * cfg.stride * STACK)
+
+    def _log_mel(self, first: int, n: int) -> Tensor:
+        x = torch.from_numpy(self.buffer.around(first, n)).to(self.device)[None]
+        s = self.statistics
+        if s is not None: return (self.frontend.log_mel(x - s.offset)[0] - s.mean) / (s.std + EPS)
+        end = min(self.buffer.samples, (first + n) * HOP)
+        samples = self.buffer.x[self.counted - self.buffer.start: end - self.buffer.start]
+        self.offset.update(torch.from_numpy(samples)[:, None])
+        raw = self.frontend.log_mel(x - self.offset.mean.item())[0]
+        self.spread.update(raw[:, -(-self.counted // HOP) - first if self.counted else 0:].reshape(-1, 1))
+        self.counted = end
+        return (raw - self.spread.mean.item()) / (self.spread.std(correction=0).item() + EPS)
+
+# %% ../../nbs/model/07_stream.ipynb #c13a2f6c
+class _WindowFolder:
+    "Adds up the outputs of windows as they come, and gives out the frames that no further window will change."
+    def __init__(self, cfg: EncoderConfig):
+        self.cfg = cfg
+        self.tail: Tensor | None = None  # the last window's frames: their end is still to be mixed with the next
+
+    def fold(self,
+             y: list[Tensor],  # of the next windows, each (frames, width)
+             last: bool,       # whether the clip ends with them
+            ) -> Tensor:
+        "Returns the frames that are now certain, (frames, width)."
+        cfg, first = self.cfg, 0
+        if self.tail is not None:
+            y = [self.tail, *y]
+            first = cfg.stride  # what comes before was given out already
+        if last and len(y) == 1 and not first: return y[0].cpu()  # the clip fits into one window
+        self.tail = y[-1]
+        frames = (len(y) - 1) * cfg.stride + len(y[-1])
+        w = windows_of(torch.tensor([frames], device=y[0].device), frames, cfg.window, cfg.stride)
+        weights = ramp(cfg.window, cfg.overlap, y[0].device)
+        whole = overlap_add(nn.utils.rnn.pad_sequence(y, batch_first=True), w, 1, frames, weights)[0]
+        return whole[first: frames if last else frames - cfg.overlap].cpu()
+
+# %% ../../nbs/model/07_stream.ipynb #f7641008
+def _outputs(
+    model,                 # a HEAR
+    windows: list[Tensor], # each (128, spectrogram frames); only the clip's last one may be shorter
+) -> list[Tensor]:
+    "Returns the Acoustic Model's frames of each window, (frames, width) float32."
+    outputs: list[Tensor] = []
+    for n, group in groupby(windows, lambda window: window.shape[1]):
+        x = torch.stack([*group]).to(model.dtype)
+        outputs += model.acoustic(x, torch.full((len(x),), n, device=x.device)).float()
+    return outputs
+
+# %% ../../nbs/model/07_stream.ipynb #44224695
+class HearStream:
+    "Frames of a sound while it arrives. `clip` is the vector of all frames so far, `time` the end of the last one (s)."
+    def __init__(self,
+                 model,                                    # a HEAR
+                 statistics: ClipStatistics | None = None, # of the whole clip; None: of what came in so far
+                 sample_rate: int = SAMPLE_RATE,           # Hz, of the chunks
+                 batch_size: int = 8,                      # windows run at once, where many arrive together
+                ):
+        self.model, self.batch_size = model, batch_size
+        self.cutter = _WindowCutter(model, statistics)
+        self.folder = _WindowFolder(model.config.acoustic)
+        self.pooled = RunningStats()  # of the frames so far
         self.resampler = None
         if sample_rate != SAMPLE_RATE:
             import soxr
@@ -126,114 +214,67 @@ class HearStream:
 
     @property
     def clip(self) -> np.ndarray:
-        if not self.pooled.count: raise ValueError('there is no frame yet: the first come with the first whole window, or with `finish`')
+        if not self.pooled.count:
+            raise ValueError('there is no frame yet: the first come with the first whole window, or with `finish`')
         return self.pooled.pooled()
 
     @property
     def time(self) -> float: return self.pooled.count * STACK * HOP / SAMPLE_RATE
 
-# %% ../../nbs/model/07_stream.ipynb #17cd9fc4
+    @torch.no_grad()
+    def _run(self) -> np.ndarray:
+        "Runs the windows that are ready. Returns the frames that are now certain, (frames, width)."
+        done = [torch.zeros(0, self.model.config.acoustic.width)]
+        batch: list[Tensor] = []
+        with self.model.evaluating():
+            for window in self.cutter.ready():
+                if len(batch) == self.batch_size:
+                    done.append(self.folder.fold(_outputs(self.model, batch), False))
+                    batch = []
+                batch.append(window)
+            ended = self.cutter.buffer.ended
+            if batch or ended: done.append(self.folder.fold(_outputs(self.model, batch), ended))
+        frames = torch.cat(done)
+        self.pooled.update(frames)
+        return frames.numpy()
+
+# %% ../../nbs/model/07_stream.ipynb #d0e7b64e
 @patch
 def push(self: HearStream,
          x,  # (samples,) or (channels, samples) array or tensor, of any length
         ) -> np.ndarray:
     "Returns the frames that are now complete, (frames, width) float32: often none. Raises AudioError."
     x = _as_channels(x, 'chunk')
-    if self.tape.ended: raise ValueError('the stream was finished: start a new one')
+    if self.cutter.buffer.ended: raise ValueError('the stream was finished: start a new one')
     if not np.isfinite(x).all(): raise AudioError(f'chunk: {(~np.isfinite(x)).sum()} samples are NaN or infinite')
     x = x.mean(0)
-    self.tape.push(self.resampler.resample_chunk(x) if self.resampler else x)
+    self.cutter.buffer.push(self.resampler.resample_chunk(x) if self.resampler else x)
     return self._run()
 
-# %% ../../nbs/model/07_stream.ipynb #800c1693
 @patch
 def finish(self: HearStream) -> np.ndarray:
     "Ends the sound. Returns the remaining frames, (frames, width). Raises AudioError if it was shorter than 25 ms."
-    if self.tape.ended: raise ValueError('the stream was finished: start a new one')
-    if self.resampler: self.tape.push(self.resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-    if self.tape.samples < WINDOW: raise AudioError('stream: shorter than one window of 25 ms')
-    self.tape.ended = True
+    buffer = self.cutter.buffer
+    if buffer.ended: raise ValueError('the stream was finished: start a new one')
+    if self.resampler: buffer.push(self.resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+    if buffer.samples < WINDOW: raise AudioError('stream: shorter than one window of 25 ms')
+    buffer.ended = True
     return self._run()
-
-# %% ../../nbs/model/07_stream.ipynb #4ad0faf4
-@patch
-def _ready(self: HearStream):
-    "Yields the log-mel spectrogram of each window that can be run, (128, spectrogram frames), standardised."
-    cfg = self.model.config.acoustic
-    while True:
-        first = self.window * cfg.stride * STACK
-        left = self.tape.frames - first
-        n, new = min(cfg.window * STACK, left), left // STACK > (cfg.overlap if self.window else 0)
-        if n < cfg.window * STACK and not (self.tape.ended and new): return
-        odd = self.tape.ended and left == n + 1  # a last half of a model frame takes part in the statistics only
-        yield self._log_mel(first, n + odd)
-        self.window += 1
-        self.tape.forget(self.window * cfg.stride * STACK)
-
-# %% ../../nbs/model/07_stream.ipynb #cb122cef
-@patch
-def _log_mel(self: HearStream,
-             first: int, # spectrogram frame
-             n: int,     # frames
-            ) -> Tensor:
-    "Returns these frames, (128, n), standardised by the given statistics or by those of all frames up to here."
-    x = torch.from_numpy(self.tape.around(first, n)).to(self.model.device)[None]
-    if (s := self.statistics) is None:
-        end = min(self.tape.samples, (first + n) * HOP)
-        self.offset.update(torch.from_numpy(self.tape.x[self.counted - self.tape.start: end - self.tape.start])[:, None])
-        raw = self.model.frontend.log_mel(x - self.offset.mean.item())[0]
-        self.spread.update(raw[:, -(-self.counted // HOP) - first if self.counted else 0:].reshape(-1, 1))
-        self.counted = end
-        s = ClipStatistics(self.offset.mean.item(), self.spread.mean.item(), self.spread.std(correction=0).item())
-    else: raw = self.model.frontend.log_mel(x - s.offset)[0]
-    return (raw - s.mean) / (s.std + EPS)
-
-# %% ../../nbs/model/07_stream.ipynb #21c0639f
-@patch
-@torch.no_grad()
-def _run(self: HearStream) -> np.ndarray:
-    "Runs the windows that are ready. Returns the frames that no further window will change, (frames, width)."
-    done, waiting = [torch.zeros(0, self.model.config.acoustic.width)], []
-    with self.model.evaluating():
-        for log_mel in self._ready():
-            if len(waiting) == self.batch_size: done, waiting = [*done, self._fold(waiting)], []
-            waiting.append(log_mel)
-        if waiting or self.tape.ended: done.append(self._fold(waiting, self.tape.ended))
-    frames = torch.cat(done)
-    self.pooled.update(frames)
-    return frames.numpy()
-
-# %% ../../nbs/model/07_stream.ipynb #f7cd6430
-@patch
-def _fold(self: HearStream,
-          log_mels: list[Tensor],  # of the next windows, each (128, spectrogram frames)
-          last: bool = False,      # whether the clip ends with them
-         ) -> Tensor:
-    "Returns the frames that are now certain, (frames, width)."
-    cfg, first = self.model.config.acoustic, 0 if self.tail is None else self.model.config.acoustic.stride
-    y = [] if self.tail is None else [self.tail]
-    for n, same in groupby(log_mels, lambda s: s.shape[1]):  # only the clip's last window has another length
-        same = torch.stack([*same]).to(self.model.dtype)
-        y += self.model.acoustic(same, torch.full((len(same),), n, device=same.device)).float()
-    if last and len(y) == 1 and not first: return y[0].cpu()  # the clip fits into one window
-    self.tail, frames = y[-1], (len(y) - 1) * cfg.stride + len(y[-1])
-    w = windows_of(torch.tensor([frames], device=self.tail.device), frames, cfg.window, cfg.stride)
-    weights = ramp(cfg.window, cfg.overlap, self.tail.device)
-    whole = overlap_add(nn.utils.rnn.pad_sequence(y, batch_first=True), w, 1, frames, weights)[0]
-    return whole[first: frames if last else frames - cfg.overlap].cpu()
 
 # %% ../../nbs/model/07_stream.ipynb #28830373
 def embed_long(
     model,                # a HEAR
-    x,                    # (samples,) tensor at 16 kHz, or a Spool
+    x,                    # (samples,) tensor at 16 kHz, or a DecodedFile
     batch_size: int = 8,  # windows run at once
 ) -> tuple[np.ndarray, np.ndarray]:
     "Returns a clip's vector, (3 width,), and its frames, (frames, width), as `HEAR.embed` does, in bounded memory."
-    cfg, at = model.config.acoustic, 0
+    cfg = model.config.acoustic
     stream = HearStream(model, clip_statistics(model.frontend, x), batch_size=batch_size)
     frames = np.empty((model_frames(len(x)), cfg.width), np.float32)
-    for piece in x.split(batch_size * cfg.stride * STACK * HOP):
-        new = stream.push(piece)
-        frames[at: (at := at + len(new))] = new
+    at = 0
+    for part in x.split(batch_size * cfg.stride * STACK * HOP):
+        new = stream.push(part)
+        frames[at: at + len(new)] = new
+        at += len(new)
     frames[at:] = stream.finish()
     return stream.clip, frames

@@ -21,7 +21,9 @@ class SpectrogramMixture(nn.Module):
                  out: int,    # of the task model's frames
                 ):
         super().__init__()
-        self.gate, self.power, self.norm = nn.Linear(width, width), nn.Linear(STACK * N_BINS, width), nn.LayerNorm(width)
+        self.gate = nn.Linear(width, width)
+        self.power = nn.Linear(STACK * N_BINS, width)
+        self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(2 * width, out)
 
     def forward(self,
@@ -30,9 +32,10 @@ class SpectrogramMixture(nn.Module):
                ) -> Tensor:
         "Returns (batch, frames, out). Raises ValueError if the two do not belong together."
         check_frames(h, self.gate.in_features)
-        if eager() and (power.ndim != 3 or power.shape[:2] != (len(h), N_BINS) or power.shape[2] < STACK * h.shape[1]):
-            raise ValueError(f'expected power ({len(h)}, {N_BINS}, at least {STACK * h.shape[1]} frames), got {tuple(power.shape)}')
-        p = power[..., :STACK * h.shape[1]].unflatten(-1, (-1, STACK)).transpose(1, 2).flatten(2)
+        n = STACK * h.shape[1]
+        if eager() and (power.ndim != 3 or power.shape[:2] != (len(h), N_BINS) or power.shape[2] < n):
+            raise ValueError(f'expected power ({len(h)}, {N_BINS}, at least {n} frames), got {tuple(power.shape)}')
+        p = power[..., :n].unflatten(-1, (-1, STACK)).transpose(1, 2).flatten(2)
         v = F.gelu(self.norm(self.gate(h).sigmoid() * self.power(p)))
         return self.out(torch.cat([h, v], -1))
 
@@ -48,15 +51,16 @@ class TaskModel(nn.Module):
                 x: Tensor,        # (batch, frames, width); at most `positions` frames
                 lengths: Tensor,  # (batch,) valid frames
                ) -> Tensor:
-        "Returns (batch, frames, width), zero behind each clip's end. Raises ValueError; longer clips are for `task_logits`."
+        "Returns (batch, frames, width), zero behind each clip's end. Raises ValueError: see `task_logits`."
         check_frames(x, self.positions.shape[2], lengths, self.positions.shape[1])
-        mask, x = length_mask(lengths, x.shape[1]), x + self.positions[:, :x.shape[1]]
+        mask = length_mask(lengths, x.shape[1])
+        x = x + self.positions[:, :x.shape[1]]
         if not eager() or x.device.type != 'cpu' or self.training and lengths.min() < x.shape[1]:
             return self.layer(x, src_key_padding_mask=~mask) * mask[..., None]
-        y = torch.zeros_like(x)
-        for n in lengths.unique().tolist():  # on a CPU a mask costs about as much as the layer: clips of one length go together, unpadded
-            alike = torch.nonzero(lengths == n)[:, 0]
-            y[alike, :n] = self.layer(x[alike, :n]).to(y.dtype)
+        y = torch.zeros_like(x)  # on a CPU a mask costs about as much as the layer: clips of one length go unpadded
+        for n in lengths.unique().tolist():
+            same_length = torch.nonzero(lengths == n)[:, 0]
+            y[same_length, :n] = self.layer(x[same_length, :n]).to(y.dtype)
         return y
 
 # %% ../../nbs/model/06_task.ipynb #0521080e
@@ -64,9 +68,10 @@ def pool(
     x: Tensor,        # (batch, frames, width)
     lengths: Tensor,  # (batch,) valid frames
 ) -> Tensor:
-    "Returns (batch, 3 width): mean, maximum and standard deviation (n - 1) over each clip's valid frames. Raises ValueError."
+    "Returns (batch, 3 width): mean, maximum and deviation (n - 1) over each clip's valid frames. Raises ValueError."
     check_frames(x, None, lengths)
-    kind, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))  # 1e-8 is 0 in half precision
+    kind = x.dtype
+    x = x.to(torch.promote_types(kind, torch.float32))  # 1e-8 is 0 in half precision
     mask = length_mask(lengths, x.shape[1])[..., None]
     n = lengths[:, None].to(x.dtype)
     mean = (x * mask).sum(1) / n
@@ -79,8 +84,10 @@ class Head(nn.Module):
     "Pooled frames to logits."
     def __init__(self, cfg: TaskConfig):
         super().__init__()
-        self.hidden, self.norm = nn.Linear(3 * cfg.width, cfg.hidden), nn.BatchNorm1d(cfg.hidden)
-        self.dropout, self.out = nn.Dropout(cfg.dropout), nn.Linear(cfg.hidden, cfg.classes)
+        self.hidden = nn.Linear(3 * cfg.width, cfg.hidden)
+        self.norm = nn.BatchNorm1d(cfg.hidden)
+        self.dropout = nn.Dropout(cfg.dropout)
+        self.out = nn.Linear(cfg.hidden, cfg.classes)
 
     def forward(self,
                 x: Tensor,        # (batch, frames, width)
@@ -102,7 +109,7 @@ def task_logits(
     if x.shape[1] <= window: return head(task(x, lengths), lengths)
     w = windows_of(lengths, x.shape[1], window, window - overlap)
     sizes = w.mask.sum(1)
-    heard = sizes.clamp(min=1)  # while compiled, some windows are empty
-    logits = head(task(x[w.clip[:, None], w.index], heard), heard) * sizes[:, None]
+    valid = sizes.clamp(min=1)  # while compiled, some windows are empty
+    logits = head(task(x[w.clip[:, None], w.index], valid), valid) * sizes[:, None]
     total = logits.new_zeros(len(lengths), logits.shape[1]).index_add(0, w.clip, logits)
     return total / sizes.new_zeros(len(lengths)).index_add(0, w.clip, sizes)[:, None]

@@ -17,11 +17,14 @@ from ..audio.batch import length_mask
 from ..audio.frontend import Frontend
 from ..config import HearConfig, STACK
 from ..data.dataset import Dataset
-from ..data.sampling import collate, Draws
+from ..data.sampling import collate, Draws, usable_clips
 from ..model.acoustic import AcousticModel
+from ..model.hear import HEAR
+from ..model.tokenizer import AcousticTokenizer, codebook_health
 from ..teachers import Teacher
 from .loop import fit, TrainConfig
-from .masking import ContrastiveMasking
+from .masking import ContrastiveMasking, masked_accuracy
+from .stages import pretrain, train_tokenizer
 
 # %% ../../nbs/training/04_bootstrap.ipynb #4e4580a9
 class RandomProjectionQuantizer(nn.Module):
@@ -48,7 +51,7 @@ class RandomProjectionQuantizer(nn.Module):
 
 # %% ../../nbs/training/04_bootstrap.ipynb #4aa244b7
 class RandomProjectionLabeller(nn.Module):
-    "BEST-RQ labels of pairs of log-mel frames, standardised by the training data's own statistics: one label a projection."
+    "BEST-RQ labels of pairs of log-mel frames, standardised by the training data's statistics: a label a projection."
     def __init__(self,
                  data: Dataset,         # a sample of its clips gives the statistics
                  codes: int = 64,       # number of different labels
@@ -56,17 +59,23 @@ class RandomProjectionLabeller(nn.Module):
                  seed: int = 0,
                 ):
         super().__init__()
-        batch = collate([Draws(data, 1.)[i, 0] for i in range(0, len(data), max(1, len(data) // 200))])
+        sample = range(0, len(data), max(1, len(data) // 200))
+        batch = collate([Draws(data, 1.)[i, 0] for i in sample])
         spectra = Frontend()(batch['waveform'], batch['lengths'])
         frames = spectra.log_mel.mT[length_mask(spectra.lengths, spectra.log_mel.shape[-1])]
-        self.register_buffer('mean', frames.mean(0)); self.register_buffer('scale', frames.std(0) + .1)
-        width, seeds = STACK * frames.shape[1], range(seed * projections, (seed + 1) * projections)
+        self.register_buffer('mean', frames.mean(0))
+        self.register_buffer('scale', frames.std(0) + .1)
+        width = STACK * frames.shape[1]
+        seeds = range(seed * projections, (seed + 1) * projections)
         self.quantizers = nn.ModuleList(RandomProjectionQuantizer(width, codes, seed=s) for s in seeds)
 
     def forward(self, log_mel: Tensor, lengths: Tensor) -> Tensor:
+        "Returns int64 labels, (batch, model frames, projections)."
         x = ((log_mel.mT - self.mean) / self.scale)[:, :log_mel.shape[-1] // STACK * STACK]
-        x = x.unflatten(1, (-1, STACK)).flatten(2) @ torch.cat([q.projection for q in self.quantizers]).mT  # all projections at once
-        return torch.einsum('bfqw,qcw->bfqc', x.unflatten(2, (len(self.quantizers), -1)), torch.stack([q.codebook for q in self.quantizers])).argmax(-1)
+        projections = torch.cat([q.projection for q in self.quantizers])  # all at once
+        codebooks = torch.stack([q.codebook for q in self.quantizers])
+        x = (x.unflatten(1, (-1, STACK)).flatten(2) @ projections.mT).unflatten(2, (len(self.quantizers), -1))
+        return torch.einsum('bfqw,qcw->bfqc', x, codebooks).argmax(-1)
 
 # %% ../../nbs/training/04_bootstrap.ipynb #88874a32
 class AcousticTeacher(Teacher):
@@ -92,50 +101,48 @@ def bootstrap_teacher(
     span: int = 10,      # frames hidden side by side
     live=None,           # see `fit`
 ) -> AcousticTeacher:
-    "Returns a teacher of our own: an acoustic model trained on random-projection labels, and to know recordings again."
+    "Returns a teacher of our own: an acoustic model trained on random-projection labels, and to recognise recordings."
     torch.manual_seed(cfg.seed)
     labeller = RandomProjectionLabeller(data, seed=cfg.seed)
-    labels, codes = len(labeller.quantizers), len(labeller.quantizers[0].codebook)
+    labels = len(labeller.quantizers)
+    codes = len(labeller.quantizers[0].codebook)
     stage = ContrastiveMasking(AcousticModel(config.acoustic), labeller, codes, labels, span=span)
     fit(stage, Draws(data, cfg.seconds), output, cfg, 'teacher', live)
     return AcousticTeacher(stage.acoustic)
+
+# %% ../../nbs/training/04_bootstrap.ipynb #2c6d8a64
+def _sample(data: Dataset, clips: int = 100) -> Dataset:
+    "Returns about so many of the clips, evenly spread."
+    return data.where(np.arange(len(data)) % max(1, len(data) // clips) == 0)
+
+def _health(tokenizer: AcousticTokenizer, data: Dataset) -> dict:
+    "Returns how many codes the data uses, and their perplexity."
+    tokens = np.concatenate(tokenizer.encode([x for _, x in usable_clips(data)]))
+    health = codebook_health(tokens, tokenizer.config.tokenizer.codes)
+    return dict(codes=health['used'], perplexity=health['perplexity'])
 
 # %% ../../nbs/training/04_bootstrap.ipynb #3c46e329
 def iterate(
     data: Dataset,       # recordings
     config: HearConfig,
     output,              # folder of the run; round k is in `round-k`, with its model and its tokenizer
-    cfg,                 # TrainConfig of each of its trainings
+    cfg: TrainConfig,    # of each of its trainings
     rounds: int = 2,
-    teacher=None,        # of the first round's tokenizer; None: one of our own, see `stages.bootstrap_teacher`
+    teacher=None,        # of the first round's tokenizer; None: one of our own, see `bootstrap_teacher`
     span: int = 10,      # frames hidden side by side
-    live=None,           # see `training.fit`
-):
-    "Trains a tokenizer and then a model in each round, taught by the round before. Returns the last HEAR and a table, a row a round."
-    from hear_nb.training import bootstrap
-    from hear_nb.training.stages import pretrain, train_tokenizer
+    live=None,           # see `fit`
+) -> tuple[HEAR, pd.DataFrame]:
+    "Trains a tokenizer and a model in each round, taught by the round before. Returns the last HEAR, and a table."
     if rounds < 1: raise ValueError(f'{rounds} rounds: at least one is needed')
-    output, rows = Path(output), []
-    if teacher is None: teacher = bootstrap.bootstrap_teacher(data, config, output / 'teacher', cfg, span, live)
+    output = Path(output)
+    if teacher is None: teacher = bootstrap_teacher(data, config, output / 'teacher', cfg, span, live)
+    sample = _sample(data)
+    rows = []
     for k in range(1, rounds + 1):
         folder = output / f'round-{k}'
         tokenizer, _ = train_tokenizer(data, config, teacher, folder / 'tokens', cfg, live)
         model, stage = pretrain(data, config, tokenizer, folder, cfg, span=span, live=live)
-        rows.append(dict(round=k, teacher_width=teacher.width, **_health(tokenizer, data), **_masked_accuracy(stage, data)))
-        if k < rounds: teacher = bootstrap.AcousticTeacher(model.acoustic)
+        health = _health(tokenizer, sample)
+        rows.append(dict(round=k, teacher_width=teacher.width, **health, **masked_accuracy(stage, sample)))
+        if k < rounds: teacher = AcousticTeacher(model.acoustic)
     return model, pd.DataFrame(rows)
-
-# %% ../../nbs/training/04_bootstrap.ipynb #a5e5a2ce
-def _sample(data: Dataset, clips: int = 100) -> Dataset: return data.where(np.arange(len(data)) % max(1, len(data) // clips) == 0)
-
-def _health(tokenizer, data) -> dict:
-    "Returns how many codes a sample of the data uses, and their perplexity."
-    from hear_nb.model.tokenizer import codebook_health
-    some = _sample(data)
-    health = codebook_health(np.concatenate(tokenizer.encode([some[i] for i in range(len(some))])), tokenizer.config.tokenizer.codes)
-    return dict(codes=health['used'], perplexity=health['perplexity'])
-
-def _masked_accuracy(stage, data) -> dict:
-    "Returns how often hidden tokens of a sample are guessed, and the commonest one would be right."
-    from hear_nb.training.masking import masked_accuracy
-    return masked_accuracy(stage, _sample(data))

@@ -8,8 +8,12 @@ __all__ = []
 # %% ../../nbs/viz/00_viz.ipynb #af455d1e
 from importlib import import_module
 
+from ..parts import needs
+
+needs('anywidget', 'ipywidgets', 'jscatter', 'matplotlib', part='notebooks')
+
 # %% ../../nbs/viz/00_viz.ipynb #93da104a
-_views = ['attention', 'embeddings', 'player', 'tokens']
+_views = ['attention', 'embeddings', 'page', 'player', 'tokens']
 
 def __getattr__(name: str):
     "Imports a view on first use."
