@@ -177,7 +177,10 @@ function render({ model, el }) {
     button.textContent = "▶ Play";
     label();
     const shown = get("tracks");
-    const made = await Promise.all(shown.map((t) => createImageBitmap(new Blob([t.picture], { type: "image/png" }))));
+    const made = await Promise.all(shown.map(async (t) => {  // a PNG from the kernel; a saved page promises what it is still computing
+      const picture = await t.picture;
+      return createImageBitmap(picture instanceof ImageData ? picture : new Blob([picture], { type: "image/png" }));
+    }));
     if (shown === get("tracks")) { pictures = made; draw(); }
   }
 
@@ -185,7 +188,7 @@ function render({ model, el }) {
     if (message.type === "play") { if (el.isConnected) play(message.start, message.stop); }
     else if (message.type === "pause") audio.pause();
     else if (message.type === "sound" && get("tracks").some((t) => t.id === message.id)) {
-      sounds[message.id] ??= URL.createObjectURL(new Blob([buffers[0]], { type: "audio/wav" }));
+      sounds[message.id] ??= URL.createObjectURL(new Blob([buffers[0]], { type: message.mime ?? "audio/wav" }));
       if (wanted?.[0] === message.id) play(wanted[1], wanted[2]);
     }
   }
