@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from torch import nn, Tensor
 
 from .audio.batch import length_mask
-from .config import EPS, HOP, N_BINS, N_FFT, STACK, WINDOW
+from .config import EPS, HOP, N_BINS, N_FFT, STACK, WINDOW, check_choice
 from .model.acoustic import ramp
 from .model.hear import HEAR
 from .runs import destination
@@ -259,7 +259,7 @@ def export(
     logits: bool = True,         # with Task Model and head; False: frames and clip vectors only
 ) -> Path:
     "Writes an ONNX file that takes any number of clips of any length. Returns its path. Raises ValueError, ImportError."
-    if format not in ('onnx', 'int8'): raise ValueError(f'format {format!r}: expected onnx or int8')
+    check_choice(('onnx', 'int8'), format=format)
     try: import onnx, onnxscript  # noqa: F401
     except ImportError as e: raise ImportError(f'{e}: pip install "hear_nb[onnx]"') from e
     model, output = HEAR.from_pretrained(model) if isinstance(model, (str, PathLike)) else model, destination(output)

@@ -17,7 +17,7 @@ import torch
 import numpy as np
 from torch import Tensor
 
-from ..config import SAMPLE_RATE, WINDOW
+from ..config import SAMPLE_RATE, WINDOW, check
 
 # %% ../../nbs/audio/01_decode.ipynb #49b060fc
 class AudioError(ValueError):
@@ -132,6 +132,7 @@ def read_blocks(
 ):
     "Yields a file's waveform at 16 kHz, mono float32 arrays one after another. Raises AudioError, at the latest at the end."
     import soxr
+    check(float, least=WINDOW / SAMPLE_RATE, seconds=seconds)
     with opened(path) as file:
         rate, read = file.samplerate, 0
         resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype='float32') if rate != SAMPLE_RATE else None

@@ -19,7 +19,7 @@ import torch
 import pandas as pd
 from torch import nn
 
-from ..config import HearConfig, model_frames, SAMPLE_RATE
+from ..config import SAMPLE_RATE, WINDOW, HearConfig, as_list, check, model_frames
 from ..model.attention import plain_relative_attention, skewed_relative_attention
 from ..model.hear import count, HEAR
 from ..model.layers import packed
@@ -36,6 +36,7 @@ def interleaved(
     clock=time.perf_counter,  # `time.process_time` leaves out what neighbours took, and is for one thread
 ) -> pd.DataFrame:
     "Returns the seconds of each call (columns) in each round (rows)."
+    check(int, least=1, repeats=repeats)
     rounds = []
     for n in range(-warm, repeats):
         row = {}
@@ -80,6 +81,7 @@ def threads(
     n: int,  # 0: all cores
 ):
     "Inside, torch computes with n threads."
+    check(int, least=0, threads=n)
     before = torch.get_num_threads()
     torch.set_num_threads(n or torch.multiprocessing.cpu_count())
     try: yield torch.get_num_threads()
@@ -158,7 +160,7 @@ def compare(
     n_threads: int = 1,    # 0: all cores
 ) -> pd.DataFrame:
     "Returns a row for the ViT and for each step: its time, against the plain form's and the ViT's, and the part of the matrix rate."
-    config = getattr(HearConfig, size)()
+    config = HearConfig.named(size)
     model, x = HEAR(config).eval(), torch.randn(1, int(seconds * SAMPLE_RATE))
     forms, vit, work = steps(model), vit_call(), 2 * macs(config, seconds)
     calls = ({'ViT-B/16': vit} if vit else {}) | {name: lambda: model(x) for name in forms} | dict(matrix=matrix_call())
@@ -182,7 +184,7 @@ def training_calls(
     from hear_nb.training.masking import MaskedAudioModeling, Tokens
     from hear_nb.training.stages import TokenizerTraining
     from hear_nb.model.tokenizer import AcousticTokenizer
-    config, x = getattr(HearConfig, size)(), torch.randn(clips, int(seconds * SAMPLE_RATE))
+    config, x = HearConfig.named(size), torch.randn(clips, int(seconds * SAMPLE_RATE))
     batch = dict(waveform=x, lengths=torch.full((clips,), x.shape[1]), seeds=torch.arange(clips))
     def step(stage):
         optimizer = torch.optim.AdamW([p for p in stage.train().parameters() if p.requires_grad])
@@ -262,7 +264,7 @@ def speeds(
     repeats: int = 5,
 ) -> pd.DataFrame:
     "Returns a row from `speed` for each combination."
-    config = getattr(HearConfig, size)()
+    config = HearConfig.named(size)
     model, work = HEAR(config).eval(), {s: macs(config, s) for s in seconds}
     parameters = sum(p.numel() for p in model.parameters()) / 1e6
     return pd.DataFrame([dict(size=size, parameters_m=parameters, **speed(model, work[s], s, b, n, repeats))
@@ -281,6 +283,16 @@ def jobs(
                     for n in threads if training}
 
 # %% ../../nbs/commands/08_bench.ipynb #4722a631
+def _check_bench(lists: dict[str, list], repeats: int, seed: int):
+    "Raises ValueError for settings of `bench` that cannot be."
+    for name, values in lists.items():
+        if not values: raise ValueError(f'{name} is empty')
+    for size in lists['sizes']: HearConfig.named(size)
+    for value in lists['seconds']: check(float, least=WINDOW / SAMPLE_RATE, seconds=value)
+    for value in lists['batches']: check(int, least=1, batches=value)
+    for value in lists['threads']: check(int, least=0, threads=value)
+    check(int, least=1, repeats=repeats); check(int, least=0, seed=seed)
+
 def bench(
     output: str = 'bench.json',               # where the figures go; an unfinished measurement beside it, in .part, is gone on with
     sizes: list[str] = ('base', 'tiny'),      # of HEAR
@@ -293,6 +305,8 @@ def bench(
 ):
     "Measures HEAR's speed, side by side with a ViT-B/16 and with the plain form, as a table and as JSON."
     from tqdm import tqdm
+    sizes, seconds, batches, threads = map(as_list, (sizes, seconds, batches, threads))
+    _check_bench(dict(sizes=sizes, seconds=seconds, batches=batches, threads=threads), repeats, seed)
     if quick: sizes, seconds, batches, threads, repeats = sizes[:1], [10.], [1], threads[:1], min(repeats, 3)
     part = Path(f'{destination(output)}.part')
     settings: dict[str, Any] = dict(sizes=[*sizes], seconds=[*seconds], batches=[*batches], threads=[*threads], repeats=repeats)
@@ -319,7 +333,8 @@ def throughput(
     device: str = 'cpu',
     clock=time.perf_counter, # time.process_time leaves out what other programs take from a CPU
 ) -> float:
-    "Returns the seconds of audio that one second of training takes in."
+    "Returns the seconds of audio that one second of training takes in. Raises ValueError."
+    check(int, least=1, batch_size=batch_size, steps=steps); check(float, least=WINDOW / SAMPLE_RATE, seconds=seconds)
     stage = stage.to(device).train()
     optimizer, samples, times = torch.optim.AdamW(p for p in stage.parameters() if p.requires_grad), int(seconds * SAMPLE_RATE), []
     batch = dict(waveform=torch.randn(batch_size, samples, device=device) * .1, lengths=torch.full((batch_size,), samples, device=device),
@@ -338,5 +353,6 @@ def costs(
     epochs: int = 10,          # how often each clip is seen
 ) -> pd.DataFrame:
     "Returns a row a stage: how much faster than real time it learns, and the days of one and of all epochs on this device."
+    check(float, above=0, hours=hours, **{f'the speed of {name}': speed for name, speed in speeds.items()}); check(int, least=1, epochs=epochs)
     return pd.DataFrame([dict(stage=name, times_real_time=speed, days_of_one_epoch=hours / speed / 24, days_of_all=epochs * hours / speed / 24)
                          for name, speed in speeds.items()]).set_index('stage')

@@ -14,9 +14,9 @@ import torch
 import numpy as np
 import pandas as pd
 
-from ..config import HearConfig
+from ..config import HearConfig, check
 from ..data.dataset import bundled, Dataset
-from ..data.sampling import collate, Draws
+from ..data.sampling import collate, TrainingClips
 from ..evaluation.probe import embed_dataset, predict
 from ..evaluation.protocol import compare, score
 from ..model.hear import count, HEAR
@@ -35,7 +35,8 @@ def plan(
     minutes: float = 6.,  # that the demo should take on 2 cores
     seed: int = 0,
 ) -> dict[str, TrainConfig]:
-    "Returns the settings of each stage."
+    "Returns the settings of each stage. Raises ValueError."
+    check(float, above=0, minutes=minutes)
     return {k: TrainConfig(steps=max(2, round(n * minutes)), batch_size=32, lr=RATE[k], seconds=SECONDS[k], seed=seed, save_every=100)
             for k, n in PACE.items()}
 
@@ -155,7 +156,7 @@ def look(
     from hear_nb.figures.codebook import codebook
     from hear_nb.figures.results import confusion, map_clips
     from hear_nb.figures.spectrogram import masks
-    batch = collate([Draws(one := test.where('file == "audio/loop_perc1.ogg"'))[0, (0, 0)]])
+    batch = collate([TrainingClips(one := test.where('file == "audio/loop_perc1.ogg"'))[0, (0, 0)]])
     clip, tokenizer, masked = batch['waveform'][0], models['tokenizer'], models['masked']
     page.heading('One clip, from sound to tokens').sound(clip, one.table.file[0])
     show(spectrogram.tokens(clip, tokenizer.encode(clip)[0]), 'tokens', 'Its log-mel spectrogram, and its tokens: one every 20 ms')
@@ -201,9 +202,9 @@ def demo(
     live=None,            # see `training.fit`
 ) -> pd.DataFrame:
     "Trains, measures, writes a page, prints the tables and where to go next. Returns the table of accuracies."
-    start, output, sounds = time.time(), Path(output), bundled()
+    settings, start, output, sounds = plan(minutes, seed), time.time(), Path(output), bundled()
     output.mkdir(parents=True, exist_ok=True)
-    models = train(output, sounds.held_out()[0], plan(minutes, seed), live)
+    models = train(output, sounds.held_out()[0], settings, live)
     table, measured = accuracies(sounds, models), facts(output, sounds, models)
     took = f'{(time.time() - start) / 60:.1f} min, {peak_memory():.2f} GB'
     measured.loc[len(measured)] = ('time and peak memory of this run', took)

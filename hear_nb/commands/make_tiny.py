@@ -15,7 +15,7 @@ import pandas as pd
 import soundfile as sf
 
 from ..audio.decode import AudioError, load
-from ..config import SAMPLE_RATE
+from ..config import SAMPLE_RATE, check
 from ..data.dataset import bundled, Dataset
 from ..data.read import from_csv
 
@@ -119,6 +119,7 @@ def make_tiny(
     from hear_nb.training.stages import pretrain, train_tokenizer
     from hear_nb.config import HearConfig
     from hear_nb.training.loop import TrainConfig
+    check(int, least=0, seed=seed)
     root = Path(output)
     if not (root / 'sounds' / 'sounds.csv').exists():
         fetch(root / 'packages')

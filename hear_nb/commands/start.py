@@ -14,14 +14,15 @@ def info(
 ):
     "Prints what each size of HEAR costs, and which models and sounds are here."
     from hear_nb import __version__
-    from hear_nb.config import HearConfig
+    from hear_nb.config import check, HearConfig, SAMPLE_RATE, SIZES, WINDOW
     from hear_nb.data.dataset import bundled
     from hear_nb.model.hear import count
     from hear_nb.model.pretrained import shipped
+    check(float, least=WINDOW / SAMPLE_RATE, seconds=seconds)
     print(f'hear_nb {__version__}; bundled sounds: {len(bundled())} clips; models that ship: {", ".join(shipped()) or "none"}')
     print(f'for a clip of {seconds:g} s:')
-    for name, config in (('base', HearConfig.base()), ('tiny', HearConfig.tiny())):
-        costs = count(config, seconds)
+    for name in reversed(SIZES):
+        costs = count(HearConfig.named(name), seconds)
         print(f'{name}: {sum(costs["parameters"].values()) / 1e6:.2f} M parameters, '
               f'{sum(costs["macs"].values()) / 1e9:.2f} G multiply-accumulates')
         for part, n in costs['parameters'].items():

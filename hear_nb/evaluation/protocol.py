@@ -122,7 +122,7 @@ def measure(
     output=None,                  # folder of fine-tuning's runs, which can be resumed; None: they are not kept
 ) -> Result:
     "Returns the answers to the held-out clips of every fold. Raises ValueError."
-    keep, (part, y, labels) = data.taking_part(column), data.task(column)
+    keep, (part, y, labels) = data.labelled(column), data.task(column)
     splits = [(fold, train[keep], test[keep]) for fold, train, test in data.splits(column, folds)]
     for fold, train, test in splits:
         if not (train.any() and test.any()): raise ValueError(f'{column}, fold {fold}: {train.sum()} clips to train on, {test.sum()} held out')

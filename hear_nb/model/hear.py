@@ -18,7 +18,7 @@ from torch import Tensor
 from ..audio import long
 from ..audio.batch import pad_batch
 from ..audio.frontend import Frontend, Spectra
-from ..config import frame_times, HearConfig, SAMPLE_RATE, STACK
+from ..config import SAMPLE_RATE, STACK, WINDOW, HearConfig, check, frame_times
 from .acoustic import AcousticModel
 from .attention import plain_relative_attention
 from .pretrained import Pretrained
@@ -105,6 +105,7 @@ def count(
     "Returns `parameters` and `macs` (multiply-accumulates for one clip), each a dict from a part to its number."
     from unittest import mock
     from torch.utils.flop_counter import FlopCounterMode
+    check(float, least=WINDOW / SAMPLE_RATE, seconds=seconds)
     model, parts = HEAR(config).eval(), ('frontend', 'acoustic', 'mixture', 'task', 'head')
     with (FlopCounterMode(display=False) as counter, mock.patch('hear_nb.model.layers.relative_attention', plain_relative_attention),
           mock.patch('hear_nb.model.acoustic.groups', lambda sizes, most: [list(range(len(sizes)))])):  # as published: every window full

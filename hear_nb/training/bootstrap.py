@@ -15,9 +15,9 @@ from torch import nn, Tensor
 
 from ..audio.batch import length_mask
 from ..audio.frontend import Frontend
-from ..config import HearConfig, STACK
+from ..config import STACK, HearConfig, check
 from ..data.dataset import Dataset
-from ..data.sampling import collate, Draws
+from ..data.sampling import collate, TrainingClips
 from ..model.acoustic import AcousticModel
 from ..teachers import Teacher
 from .loop import fit, TrainConfig
@@ -56,7 +56,7 @@ class RandomProjection(nn.Module):
                  seed: int = 0,
                 ):
         super().__init__()
-        batch = collate([Draws(data, 1.)[i, 0] for i in range(0, len(data), max(1, len(data) // 200))])
+        batch = collate([TrainingClips(data, 1.)[i, 0] for i in range(0, len(data), max(1, len(data) // 200))])
         spectra = Frontend()(batch['waveform'], batch['lengths'])
         frames = spectra.log_mel.mT[length_mask(spectra.lengths, spectra.log_mel.shape[-1])]
         self.register_buffer('mean', frames.mean(0)); self.register_buffer('scale', frames.std(0) + .1)
@@ -97,7 +97,7 @@ def bootstrap_teacher(
     labeller = RandomProjection(data, seed=cfg.seed)
     labels, codes = len(labeller.quantizers), len(labeller.quantizers[0].codebook)
     stage = ContrastiveMasking(AcousticModel(config.acoustic), labeller, codes, labels, span=span)
-    fit(stage, Draws(data, cfg.seconds), output, cfg, 'teacher', live)
+    fit(stage, TrainingClips(data, cfg.seconds), output, cfg, 'teacher', live)
     return AcousticTeacher(stage.acoustic)
 
 # %% ../../nbs/training/04_bootstrap.ipynb #3c46e329
@@ -114,7 +114,7 @@ def iterate(
     "Trains a tokenizer and then a model in each round, taught by the round before. Returns the last HEAR and a table, a row a round."
     from hear_nb.training import bootstrap
     from hear_nb.training.stages import pretrain, train_tokenizer
-    if rounds < 1: raise ValueError(f'{rounds} rounds: at least one is needed')
+    check(int, least=1, rounds=rounds, span=span)
     output, rows = Path(output), []
     if teacher is None: teacher = bootstrap.bootstrap_teacher(data, config, output / 'teacher', cfg, span, live)
     for k in range(1, rounds + 1):
