@@ -93,7 +93,7 @@ def check_overlap(
 # %% ../nbs/00_config.ipynb #f430ce77
 @dataclass
 class EncoderConfig:
-    "Sizes of one windowed transformer; the defaults are the published Acoustic Model. Raises ValueError if they do not fit."
+    "Sizes of one windowed transformer; the defaults are the published Acoustic Model. Raises ValueError."
     width: int = 384      # of a frame's vector
     ffn: int = 1536       # width of the feed-forward layer
     heads: int = 4        # attention heads; they divide `width`
@@ -145,7 +145,7 @@ SIZES = ('tiny', 'base')  # that have a name
 
 @dataclass
 class HearConfig:
-    "Everything needed to build a `HEAR` and its `AcousticTokenizer`. Nested dicts, as read from JSON, become dataclasses."
+    "Everything needed to build a `HEAR` and its `AcousticTokenizer`. Dicts, as read from JSON, become dataclasses."
     acoustic: EncoderConfig = field(default_factory=EncoderConfig)
     task: TaskConfig = field(default_factory=TaskConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
@@ -154,7 +154,8 @@ class HearConfig:
     def __post_init__(self):
         for name, cls in (('acoustic', EncoderConfig), ('task', TaskConfig), ('tokenizer', TokenizerConfig)):
             if isinstance(value := getattr(self, name), dict): setattr(self, name, value := cls(**value))
-            if not isinstance(value, cls): raise ValueError(f'{name} is {value!r}, expected {cls.__name__} or its fields as a dict')
+            if not isinstance(value, cls):
+                raise ValueError(f'{name} is {value!r}, expected {cls.__name__} or its fields as a dict')
         if self.labels is not None and len(self.labels) != self.task.classes:
             raise ValueError(f'{len(self.labels)} labels for {self.task.classes} classes')
 
@@ -168,7 +169,8 @@ class HearConfig:
 
     @classmethod
     def tiny(cls, classes: int = 50):
-        return cls(EncoderConfig(width=128, ffn=512, layers=3), TaskConfig(width=128, ffn=256, hidden=128, classes=classes),
+        return cls(EncoderConfig(width=128, ffn=512, layers=3),
+                   TaskConfig(width=128, ffn=256, hidden=128, classes=classes),
                    TokenizerConfig(EncoderConfig(width=64, ffn=256, layers=3), codes=256, teacher_width=128))
 
 # %% ../nbs/00_config.ipynb #f167f7ff

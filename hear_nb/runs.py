@@ -17,7 +17,7 @@ from torch import Tensor
 def replacing(
     path,  # the file that is to be written
 ):
-    "Yields another path to write to; what is there in the end becomes `path` in one step. After an error nothing is left."
+    "Yields another path to write to; what is there in the end becomes `path` in one step. An error leaves nothing."
     path = Path(path)
     draft = path.with_name(f'.{path.stem}.draft{path.suffix}')
     try:
@@ -30,8 +30,9 @@ def replacing(
 def destination(
     path,  # of a file that is to be written when all is done
 ) -> Path:
-    "Returns the path, before any work is done for it. Raises FileNotFoundError if its folder is not there, IsADirectoryError if it is one."
-    if not (path := Path(path)).absolute().parent.is_dir(): raise FileNotFoundError(f'{path}: there is no such folder to write to')
+    "Returns the path, before any work is done for it. Raises OSError: there is no such folder, or it is one itself."
+    path = Path(path)
+    if not path.absolute().parent.is_dir(): raise FileNotFoundError(f'{path}: there is no such folder to write to')
     if path.is_dir(): raise IsADirectoryError(f'{path} is a folder, expected the name of a file')
     return path
 
@@ -55,8 +56,9 @@ def begin(
     "Notes what a run is. Raises ValueError that says in what it differs from the unfinished one whose work is here."
     plan = json.loads(json.dumps(plan))  # as it is read again
     old = json.loads(note.read_text('utf-8')) if done and note.exists() else plan
-    if other := [k for k in {**old, **plan} if old.get(k) != plan.get(k)]:
-        raise ValueError(f'{note.parent} holds other work than is asked for: {", ".join(f"{k} {old.get(k)} is now {plan.get(k)}" for k in other)}; '
+    other = [f'{k} {old.get(k)} is now {plan.get(k)}' for k in {**old, **plan} if old.get(k) != plan.get(k)]
+    if other:
+        raise ValueError(f'{note.parent} holds other work than is asked for: {", ".join(other)}; '
                          'repeat the call that began it, or choose another place')
     note.parent.mkdir(parents=True, exist_ok=True)
     with replacing(note) as draft: draft.write_text(json.dumps(plan), 'utf-8')

@@ -160,6 +160,7 @@ def test_one_path_is_no_list_of_letters(here):
 
 def test_stages_are_refused_before_they_begin(here):
     data = from_folder('s')
+    data.table['label'] = ['a', 'b', 'a']
     for options in (dict(fraction=0), dict(fraction=nan), dict(span=0)):
         with pytest.raises(ValueError, match=next(iter(options))): pretrain(data, config, AcousticTokenizer(config), here / 'run', TrainConfig(steps=1), **options)
     for cfg, why in ((TrainConfig(steps=1, batch_size=1), 'batch norm'), (TrainConfig(steps=1, batch_size=2, accumulate=2), 'batch norm')):

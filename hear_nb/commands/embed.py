@@ -97,7 +97,7 @@ def _prepare(
     folder: Path,  # of the parts
     plan: dict,    # from `_fingerprint`
 ):
-    "Makes the folder, or checks that its parts belong to this run; what a killed process left half done goes. Raises ValueError."
+    "Makes the folder, or checks that its parts belong to this run, and clears what is half done. Raises ValueError."
     begin(folder / 'run.json', plan, done=any(folder.glob('part-*.parquet')))
     for left in [*folder.glob('*.raw'), *folder.glob('.*.draft.parquet')]: left.unlink()
 
@@ -129,7 +129,8 @@ def _note(
     rejected: list[Rejected],
 ) -> Path:
     "Writes `rejected.csv`, in which what is said of other outputs stays. Returns its path."
-    log, rows = output.parent / 'rejected.csv', pd.DataFrame(rejected, columns=['file', 'reason']).assign(output=output.name)
+    log = output.parent / 'rejected.csv'
+    rows = pd.DataFrame(rejected, columns=['file', 'reason']).assign(output=output.name)
     here = os.path.realpath(log.parent)  # from which `embed` goes when it reads a CSV: what was mended is fed back
     rows['file'] = [f if os.path.isabs(f) else os.path.relpath(os.path.abspath(f), here) for f in rows.file]
     ours = log.exists() and log.read_text().startswith('file,reason,output\n')
@@ -245,7 +246,8 @@ def tokenize(
     clips, rejected = find_clips(paths)
     tokenizer, folder = AcousticTokenizer.from_pretrained(model), Path(f'{destination(output)}.parts')
     done = _whole_lines(lines := folder / 'tokens.jsonl')
-    begin(folder / 'run.json', dict(model=digest(tokenizer.parameters()), clips=len(clips), names=named(clips)), done=bool(done))
+    plan = dict(model=digest(tokenizer.parameters()), clips=len(clips), names=named(clips))
+    begin(folder / 'run.json', plan, done=bool(done))
     lines.write_text(''.join(done), 'utf-8')
     problems = [f'{r.file}: {r.reason}' for r in rejected] + _append(tokenizer, clips, lines, done)
     for problem in problems: print(f'left out: {problem}', file=sys.stderr)
@@ -258,7 +260,7 @@ def tokenize(
     return int(bool(problems))
 
 def _append(tokenizer, clips: list[Clip], lines: Path, done: list[str]) -> list[str]:
-    "Writes the lines of the clips that are not done, in order: what is named twice is there twice. Returns what is wrong with the others."
+    "Writes the lines of clips that are not done: what is named twice is there twice. Returns what is wrong with others."
     from tqdm import tqdm
     there, problems = Counter(json.loads(line)['file'] for line in done), []
     with open(lines, 'a', encoding='utf-8') as file:

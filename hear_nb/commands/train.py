@@ -68,15 +68,16 @@ def finetune(
     data: str = 'bundled',     # 'bundled', a CSV with a column `file`, or a folder
     label: str = 'label',      # a column of the data, which is to be predicted
     model: str = 'hear-tiny',  # where to start from: a name, a folder or a hub id
-    separator: str = '',       # between the classes of a clip that has several: only the probes of `evaluate` know those
+    separator: str = '',       # between the classes of a clip that has several, which only `evaluate` knows
 ):
     "Stage 3: trains the whole model on a labelled task, and says how it does on the held-out clips."
     from hear_nb.evaluation.probe import predict
     from hear_nb.training import stages
     from hear_nb.data.read import open_dataset
     from hear_nb.model.hear import HEAR
-    train, test = open_dataset(data, separator=separator).held_out(label)  # the seed is not for this: `evaluate` must hold out the same
-    held, y, _ = test.task(label, train.task(label)[2])  # a class that is only held out is better known before the training
+    # the seed is not for this: `evaluate` must hold out the same
+    train, test = open_dataset(data, separator=separator).held_out(label)
+    held, y, _ = test.task(label, train.task(label)[2])  # fails before the training if a class is only held out
     tuned = stages.finetune(train, label, HEAR.from_pretrained(model), output, cfg)
     guess = predict(tuned, held).argmax(1)
     print(f'{(guess == y).mean():.1%} of {len(held)} held-out clips right; the model is in {output}')

@@ -26,7 +26,7 @@ from ..config import as_list, check
 class ClipCache:
     "Decoded clips, up to a number of bytes. Those that were asked for least recently make room for new ones."
     def __init__(self,
-                 limit: int = 2**30,  # bytes, for all worker processes together: 1 GiB holds four and a half hours of sound
+                 limit: int = 2**30,  # bytes, for all worker processes together: four and a half hours of sound
                 ):
         check(int, least=0, limit=limit)
         self.limit, self.bytes, self.clips = limit, 0, OrderedDict()
@@ -57,8 +57,8 @@ class ClipCache:
 # %% ../../nbs/data/01_dataset.ipynb #afc0fab6
 @dataclass
 class Dataset:
-    "A table of recordings. Waveforms are decoded when they are asked for, and kept if `cache` is on, up to `memory.limit` bytes."
-    table: pd.DataFrame  # one row a clip: `file`, relative to `root`; `start` and `end` in seconds if it is a piece of it
+    "A table of recordings. Waveforms are decoded when they are asked for; with `cache`, `memory.limit` bytes of them are kept."
+    table: pd.DataFrame  # one row a clip: `file`, relative to `root`; `start`, `end` in seconds if it is a piece of it
     root: Path           # folder of the files
     tasks: dict[str, str] = field(default_factory=dict)  # a label (a column) -> which rows take part, as a pandas query
     cache: bool = True   # keep decoded waveforms in memory: 1 MB for 16 s of sound
@@ -131,7 +131,8 @@ def classes(self: Dataset,
     "Returns the names of each clip's classes, none where it does not take part. Raises ValueError."
     values = self.table[self._column(label)]
     known = values.notna().to_numpy()
-    if label in self.tasks: known = known & self.table.index.isin(self.table.query(self.tasks[label], engine='python').index)
+    if label in self.tasks:
+        known = known & self.table.index.isin(self.table.query(self.tasks[label], engine='python').index)
     parts = [(str(v).split(self.separator) if self.separator else [v]) if k else [] for v, k in zip(values, known)]
     found = [[name for name in map(nfc, part) if name] for part in parts]
     if not any(found): raise ValueError(f'column {label!r} is empty')
@@ -150,7 +151,7 @@ def task(self: Dataset,
          label: str,                      # what is to be predicted
          names: list[str] | None = None,  # of the classes, if a model knows them already; None: those that occur
         ) -> tuple['Dataset', np.ndarray, list[str]]:
-    "Returns the clips that take part, their classes as numbers (or (clips, classes) of 0 and 1), and the classes' names."
+    "Returns the clips that take part, their classes as numbers (or (clips, classes) of 0 and 1), and the names."
     clips = [clip for clip in self.classes(label) if clip]
     part, found = self.where(self.labelled(label)), {name for clip in clips for name in clip}
     names = sorted(found) if names is None else list(names)
@@ -164,14 +165,15 @@ def task(self: Dataset,
 def _by_fold(self: Dataset) -> list[tuple[str, np.ndarray, np.ndarray]]:
     "Returns a split for each value of the column `folds`: its name, who is learned from, who is held out."
     values = self.table[self.folds]
-    return [(str(fold), np.asarray(values != fold), np.asarray(values == fold)) for fold in sorted(set(values.dropna()) - {''})]
+    folds = sorted(set(values.dropna()) - {''})
+    return [(str(fold), np.asarray(values != fold), np.asarray(values == fold)) for fold in folds]
 
 # %% ../../nbs/data/01_dataset.ipynb #1df2b964
-VALIDATION_NAMES = ('valid', 'validation', 'val', 'dev')  # what `split` may call clips that are neither learned from nor asked about
+VALIDATION_NAMES = ('valid', 'validation', 'val', 'dev')  # in `split`: neither learned from nor asked about
 
 @patch
 def _by_column(self: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    "Returns who is learned from and who is held out by the column `split`. Raises ValueError for words that it does not know."
+    "Returns who is learned from and who is held out by the column `split`. Raises ValueError."
     split = self.table['split']
     if other := {str(s) for s in split} - {'train', 'test', *VALIDATION_NAMES}:
         words = f'expected train, test or {", ".join(VALIDATION_NAMES)}'
@@ -209,7 +211,8 @@ def _joined(
     from scipy.sparse.csgraph import connected_components
     links, n = [np.empty((2, 0), int)], len(shared[0])
     for values in shared:
-        codes = pd.factorize(pd.Series(values, dtype=object).map(lambda v: None if pd.isna(v) or v == '' else nfc(v)))[0]
+        names = [None if pd.isna(v) or v == '' else nfc(v) for v in values]
+        codes = pd.factorize(pd.Series(names, dtype=object))[0]
         rows = np.flatnonzero(codes >= 0)
         links.append(np.stack([rows, pd.Series(rows).groupby(codes[rows]).transform('first')]))
     a, b = np.concatenate(links, 1)
@@ -231,13 +234,14 @@ def _drawn(self: Dataset, label: str, fraction: float, seed: int) -> tuple[np.nd
     check(float, above=0, below=1, fraction=fraction); check(int, least=0, seed=seed)
     alike = self.separator or not {label, nfc(label)} & {*self.table}  # no classes whose proportions could be kept
     recordings, names = self.recordings(label), [['']] * len(self) if alike else self.classes(label)
-    pairs = pd.DataFrame([(r, name) for r, own in zip(recordings, names) for name in own], columns=['recording', 'name'])
-    pairs = pairs.drop_duplicates()
+    pairs = [(r, name) for r, own in zip(recordings, names) for name in own]
+    pairs = pd.DataFrame(pairs, columns=['recording', 'name']).drop_duplicates()
     main = pairs.assign(often=pairs.name.map(pairs.name.value_counts())).sort_values('often', kind='stable')
     main = main.drop_duplicates('recording').sort_index()
     main = main[main.name.map(main.name.value_counts()) > 1]  # a class of a single recording is learned from
-    if not len(main): raise ValueError(f'column {label!r}: no class has the two recordings that it takes to hold one out '
-                                       '(pieces and copies of a recording are one)')
+    if not len(main):
+        raise ValueError(f'column {label!r}: no class has the two recordings that it takes to hold one out '
+                         '(pieces and copies of a recording are one)')
     least = main.name.nunique()  # as many recordings in each part as there are classes
     count = min(len(main) - least, max(math.ceil(fraction * len(main)), least))
     stratify = None if alike else main.name
@@ -255,7 +259,7 @@ def splits(self: Dataset,
            fraction: float = .25,   # of the recordings, held out if there is no split yet
            seed: int = 0,           # of what is drawn
           ) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    "Returns for each fold its name, and which clips are for training and which are held out, both (clips,) booleans. Raises ValueError."
+    "Returns for each fold its name, who is learned from and who is held out, both (clips,) booleans. Raises ValueError."
     folds = self._by_fold() if self.folds else []
     only, names = [*map(str, as_list(only))], [name for name, *_ in folds]
     if wrong := set(only) - {*names}:
@@ -277,7 +281,7 @@ def held_out(self: Dataset,
 # %% ../../nbs/data/01_dataset.ipynb #ed571e28
 @patch
 def with_recordings(self: Dataset) -> Dataset:
-    "Returns the data, with a column that says which clips are of one recording where some are and a split is still to be drawn."
+    "Returns the data; where a split is still to be drawn, with a column that says which clips are of one recording."
     free = [name for name in GROUPS if name not in self.table]
     if self.folds or 'split' in self.table or not free: return self
     number = self.recordings()

@@ -22,7 +22,7 @@ def on_disk(
     name: str,    # of a file in it, as a table says it
     inner: dict,  # folder -> what is in it, as far as somebody has looked
 ) -> str:
-    "Returns what the file is called on the disk, where accents may be written in another way; `name` if it is not there."
+    "Returns what the file is called on the disk, where accents may be written otherwise; `name` if it is not there."
     if os.path.isfile(root / name): return name
     place = root
     for part in Path(name.strip().replace('\\', '/')).parts:
@@ -43,28 +43,30 @@ def from_table(
     "Returns the dataset of a table. Raises ValueError, AudioError for files that are not there."
     inner: dict = {}
     table = table.rename(columns=lambda c: nfc(c) if isinstance(c, str) else c)
-    if twice := [*table.columns[table.columns.duplicated()]]: raise ValueError(f'{name}: column {twice[0]!r} is there twice')
+    twice = [*table.columns[table.columns.duplicated()]]
+    if twice: raise ValueError(f'{name}: column {twice[0]!r} is there twice')
     table = table.assign(file=[on_disk(root, str(f), inner) for f in table.file]).reset_index(drop=True)
     if missing := [f for f in table.file if not os.path.isfile(root / f)]:
         link = ' (a link that leads nowhere)' if os.path.islink(root / missing[0]) else ''
         raise AudioError(f'{name}: {len(missing)} of {len(table)} files are missing, the first is {missing[0]}{link}')
     start, end = (pd.to_numeric(table[c]) if c in table else pd.Series(np.nan, table.index) for c in ('start', 'end'))
-    if (bad := (start < 0) | (end <= start.fillna(0)) | np.isinf(start) | np.isinf(end)).any():
-        raise ValueError(f'{name}: {table.file[bad.argmax()]} has nothing from {start[bad.argmax()]} to {end[bad.argmax()]} s')
+    bad = (start < 0) | (end <= start.fillna(0)) | np.isinf(start) | np.isinf(end)
+    for i in np.flatnonzero(bad)[:1]: raise ValueError(f'{name}: {table.file[i]} has nothing from {start[i]} to {end[i]} s')
     return Dataset(table, root, folds='fold' if 'fold' in table else None, separator=separator or None)
 
 # %% ../../nbs/data/06_read.ipynb #d2156556
 def _rows(
     path,  # a CSV
 ) -> list[tuple[int, list[str]]]:
-    "Returns the lines that are not empty, each with its number; commas, semicolons or tabs may be between values. Raises ValueError."
+    "Returns the lines that are not empty, each with its number, cut at commas, semicolons or tabs. Raises ValueError."
     try:
         with open(path, encoding='utf-8-sig', newline='') as f: text = f.read()
         first, _, rest = text.partition('\n')
         said = first.strip().removeprefix('sep=') if first.startswith('sep=') else ''  # as Excel does
         head = next((line for line in text.splitlines() if line.strip()), '')
         fits = [c for c in ',;\t' if 'file' in map(nfc, next(csv.reader([head], delimiter=c), []))]
-        lines = csv.reader(io.StringIO(rest if said else text, newline=''), delimiter=said or (fits or ',')[0], strict=True)
+        text = io.StringIO(rest if said else text, newline='')
+        lines = csv.reader(text, delimiter=said or (fits or ',')[0], strict=True)
         rows = [(lines.line_num + bool(said), row) for row in lines if any(map(str.strip, row))]
     except (ValueError, TypeError, csv.Error) as e: raise ValueError(f'{path}: not a CSV in UTF-8 ({e})') from e
     if not rows: raise ValueError(f'{path}: it is empty')
@@ -76,14 +78,18 @@ def read_table(
 ) -> pd.DataFrame:
     "Returns a CSV's rows, as text but for the times. Raises ValueError that names the line or the column."
     (_, head), *rows = _rows(path)
-    used = [k for k, name in enumerate(head) if name.strip() or any(row[k:k + 1] not in ([], ['']) for _, row in rows)]  # a comma may end a line
+    filled = lambda k: any(''.join(row[k:k + 1]).strip() for _, row in rows)
+    used = [k for k, name in enumerate(head) if name.strip() or filled(k)]  # a comma may end each line
     names = [nfc(head[k]) or f'Unnamed: {k}' for k in used]
     if 'file' not in names: raise ValueError(f'{path}: no column "file"; there are {", ".join(names)}')
-    if twice := {name for name in names if names.count(name) > 1}: raise ValueError(f'{path}: column {", ".join(twice)} is there twice')
+    twice = [name for name in names if names.count(name) > 1]
+    if twice: raise ValueError(f'{path}: column {twice[0]} is there twice')
     if not rows: raise ValueError(f'{path}: it has no rows')
     for n, row in rows:
-        if any(map(str.strip, row[len(head):])): raise ValueError(f'{path}, line {n}: {len(row)} values for {len(head)} columns')
-        if not ''.join(row[used[names.index('file')]:][:1]).strip(): raise ValueError(f'{path}, line {n}: it names no file')
+        if any(map(str.strip, row[len(head):])):
+            raise ValueError(f'{path}, line {n}: {len(row)} values for {len(head)} columns')
+        if not ''.join(row[used[names.index('file')]:][:1]).strip():
+            raise ValueError(f'{path}, line {n}: it names no file')
     table = pd.DataFrame([[''.join(row[k:k + 1]) for k in used] for _, row in rows], columns=names)
     for name in table.columns.drop('file'): table[name] = table[name].map(nfc)
     for name in {'start', 'end'} & {*table}: table[name] = _seconds(table[name], f'{path}, column {name}')
@@ -99,21 +105,22 @@ def from_csv(
     path,                 # a CSV with a column `file`, relative to the CSV's folder, and any others
     separator: str = '',  # between the classes of a clip that has several, ';' say; '': each has one
 ) -> Dataset:
-    """Returns the dataset of a CSV. Raises ValueError if there is no column `file`, AudioError for files that are not there.
+    """Returns the dataset of a CSV. Raises ValueError if it is none, AudioError for files that are not there.
 
-    `split` (train, valid, test) or `fold` say who is held out; `recording` or `group` what belongs together where that is drawn;
-    `start` and `end`, in seconds, which piece of the file is meant."""
+    `split` (train, valid, test) or `fold` say who is held out; `recording` or `group` what belongs together where
+    that is drawn; `start` and `end`, in seconds, which piece of the file is meant."""
     return from_table(read_table(path), Path(path).parent, path, separator)
 
 # %% ../../nbs/data/06_read.ipynb #32651888
 def from_folder(
     path,  # a folder of recordings, at any depth
 ) -> Dataset:
-    "Returns the dataset of all audio files below a folder; `label` is the name of the folder a file lies in. Raises AudioError."
+    "Returns the dataset of all audio files below a folder; `label` is the name of a file's own folder. Raises AudioError."
     names = [str(p.relative_to(path)) for p in sounds_in(path)]
     odd = [name for name in names if name.encode(errors='ignore').decode() != name]
     if odd: raise AudioError(f'{path}: a name that is not valid UTF-8, {odd[0]!r}; rename it')
-    return from_table(pd.DataFrame(dict(file=names, label=[nfc(Path(name).parent.name) for name in names])), Path(path), path)
+    labels = [nfc(Path(name).parent.name) for name in names]
+    return from_table(pd.DataFrame(dict(file=names, label=labels)), Path(path), path)
 
 # %% ../../nbs/data/06_read.ipynb #0557a800
 def from_frame(
@@ -122,13 +129,14 @@ def from_frame(
     file: str = 'file',   # the column with the paths; if there is another one called `file`, it becomes `original_file`
     separator: str = '',  # between the classes of a clip that has several, ';' say; '': each has one
 ) -> Dataset:
-    "Returns the dataset of a frame's recordings. Raises ValueError without such a column, AudioError for files that are not there."
+    "Returns the dataset of a frame's recordings. Raises ValueError, AudioError for files that are not there."
     if file not in table: raise ValueError(f'no column {file!r}; there are {", ".join(map(str, table.columns))}')
-    return from_table(table.rename(columns={'file': 'original_file', file: 'file'}), Path(root), f'below {root}', separator)
+    table = table.rename(columns={'file': 'original_file', file: 'file'})
+    return from_table(table, Path(root), f'below {root}', separator)
 
 # %% ../../nbs/data/06_read.ipynb #16d825e2
 def open_dataset(
-    data,                 # 'bundled', a collection ('esc10', 'fsdd', ...), a CSV, a folder, shards, 'hf:NAME', or a Dataset
+    data,                 # 'bundled', a collection ('esc10', ...), a CSV, a folder, shards, 'hf:NAME', or a Dataset
     root: str = '',       # a collection's own folder; '': it is downloaded, or found in the cache
     separator: str = '',  # between the classes of a clip that has several, ';' say; '': as the data say themselves
 ) -> Dataset:

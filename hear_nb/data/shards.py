@@ -39,7 +39,7 @@ def write_shard(
     rows,        # numbers of the clips that go into it
     path: Path,  # of the tar; the table of what is in it goes beside it, as .csv
 ) -> list[str]:
-    "Writes one shard, if it is not there. Unusable clips are left out, and said so in what it returns. Raises ValueError, Unreachable."
+    "Writes one shard, if it is not there. Returns what is wrong with clips that are left out. Raises ValueError, Unreachable."
     from webdataset import TarWriter
     draft, notes, unusable = path.with_suffix('.draft'), path.with_suffix('.unusable.json'), []
     if path.exists(): return json.loads(notes.read_text()) if notes.exists() else []
@@ -61,7 +61,7 @@ def _known(
     content: bytes,  # of a JSON, or of a file `.cls`
     name: str,       # of that
 ) -> dict:
-    "Returns what is said of a clip, as columns of a table: several classes, a list, with ';' between them. Raises AudioError."
+    "Returns what is said of a clip, as columns of a table; a list of classes with ';' between them. Raises AudioError."
     try: clip = dict(label=content.decode()) if name.endswith('.cls') else json.loads(content)
     except ValueError as e: raise AudioError(f'{name}: cannot be read ({e})') from e
     if not isinstance(clip, dict): raise AudioError(f'{name}: a {type(clip).__name__}, expected names and values')
@@ -71,7 +71,7 @@ def _known(
 def _clip_key(
     name: str,  # of a member of a tar
 ) -> tuple[str, str]:
-    "Returns which clip a member belongs to ('' if to none) and its ending. Up to its first dot, as in WebDataset, a name is one clip's."
+    "Returns the clip that a member belongs to ('': none), which is its name up to the first dot, and its ending."
     folder, _, file = name.rpartition('/')
     stem, _, ending = file.partition('.')
     return f'{folder}/{stem}' if stem else '', ending  # without a stem it is hidden: a note of macOS beside each file
@@ -104,7 +104,7 @@ SOUNDS = ('flac', 'wav', 'ogg', 'opus', 'mp3')
 def index(
     url: str,  # of one shard, on a disk or anywhere fsspec reads
 ) -> pd.DataFrame:
-    "Returns a row a clip: `file`, `shard`, `offset`, `size` in bytes, and what its JSON says; none for an empty tar. Raises AudioError."
+    "Returns a row a clip: `file`, `shard`, `offset`, `size` in bytes, and what its JSON says. Raises AudioError."
     places, known = {}, {}
     try:
         fs, path = storage(str(url))
@@ -117,14 +117,15 @@ def index(
                     clip.update(_known(tar.extractfile(member).read(), f'{url}/{member.name}'))
                 elif ending.lower().rpartition('.')[2] in SOUNDS: _place(places, key, ending, member, str(url))
     except AudioError: raise
-    except Exception as e: raise AudioError(f'{url}: not a shard ({e})') from e  # every kind of storage has its own errors
+    except Exception as e:  # every kind of storage has its own errors
+        raise AudioError(f'{url}: not a shard ({e})') from e
     if known and not places: raise AudioError(f'{url}: no clips in it ({", ".join(SOUNDS)})')
     names = ['file', *POSITION]  # what a JSON says under these names was true of another shard
     table = pd.DataFrame(list(places.values()), columns=names)
     return table.join(pd.DataFrame([known[key] for key in places]).drop(columns=names, errors='ignore'))
 
 def _place(places: dict, key: str, ending: str, member: tarfile.TarInfo, url: str):
-    "Notes where a clip's sound lies; of several versions the plain one, a.wav and not a.clean.wav. Raises AudioError for two clips of one key."
+    "Notes where a clip's sound lies, the plain one of several versions: a.wav, not a.clean.wav. Raises AudioError."
     if key not in places or '.' not in ending:
         places[key] = member.name, url.rpartition('/')[2], member.offset_data, member.size
     elif Path(places[key][0]).name.count('.') > 1:
@@ -140,7 +141,8 @@ class Shards(Dataset):
     @cached_property
     def blocks(self) -> list[int]:
         "The number of clips of each shard, in the table's order."
-        return [int(n) for n in self.table.groupby((self.table['shard'] != self.table['shard'].shift()).cumsum()).size()]
+        changes = self.table['shard'] != self.table['shard'].shift()
+        return [int(n) for n in self.table.groupby(changes.cumsum()).size()]
 
     def fetch(self, i: int) -> bytes:
         "Returns the file of clip `i`. Raises AudioError."
@@ -157,7 +159,7 @@ class Shards(Dataset):
         return load(BytesIO(self.fetch(i)), name=self._name(i))
 
     def _alike(self) -> list[list]:
-        "Returns what copies of a clip share: a checksum. Only clips of the same size can be copies, so only those are read."
+        "Returns what copies of a clip share, a checksum. Only clips of the same size can be copies, and are read."
         same = self.table['size'].astype(int).duplicated(keep=False)
         return [[hashlib.sha256(self.fetch(i)).hexdigest() if again else None for i, again in enumerate(same)]]
 
@@ -170,7 +172,7 @@ def fetch_bytes(
     local: str,  # folder for copies; '': none
 ) -> bytes:
     "Returns bytes of a shard. Raises AudioError; Unreachable if there is no answer."
-    inside = Path(shard)  # tables come from elsewhere: nothing outside the folder, and no '::', by which fsspec leads elsewhere
+    inside = Path(shard)  # tables come from elsewhere: nothing outside the folder, and no '::', which leads out of it
     if not inside.name or inside.anchor or '..' in inside.parts or '::' in shard:
         raise AudioError(f'{shard!r} is not the name of a shard')
     try:
@@ -181,7 +183,7 @@ def fetch_bytes(
             os.replace(draft, copy)
         if not local: return fs.cat_file(path, start=start, end=start + size)
         with open(copy, 'rb') as f: f.seek(start); return f.read(size)
-    except Exception as e: raise Unreachable(f'{url}/{shard}: cannot be read ({e})') from e  # every kind of storage has its own errors
+    except Exception as e: raise Unreachable(f'{url}/{shard}: cannot be read ({e})') from e  # each storage has its own errors
 
 # %% ../../nbs/data/05_shards.ipynb #e0949891
 def _with_table(
@@ -190,22 +192,24 @@ def _with_table(
     "Returns the table of shards that `hear-nb shard` has packed, and what else it has noted. Raises AudioError."
     try:
         fs, path = storage(url)
-        with fs.open(f'{path}/shards.csv', 'rt', encoding='utf-8') as f: table = pd.read_csv(f, dtype=str, keep_default_na=False)
+        with fs.open(f'{path}/shards.csv', 'rt', encoding='utf-8') as f:
+            table = pd.read_csv(f, dtype=str, keep_default_na=False)
         with fs.open(f'{path}/shard.json', 'rt', encoding='utf-8') as f: noted = json.load(f)
     except OSError as e:
         raise AudioError(f'{url}/shards.csv: cannot be read ({e}); without a table, name the shards themselves') from e
     return table, {k: noted[k] for k in ('folds', 'separator', 'tasks') if noted.get(k)}
 
 def open_shards(
-    url: str,        # a folder with shards.csv, on a disk or anywhere fsspec reads; or 'https://.../{a,b}/shard-{000..499}.tar'
+    url: str,        # a folder with shards.csv, anywhere fsspec reads; or 'https://.../{a,b}/shard-{000..499}.tar'
     local: str = '', # folder for copies of shards that are far away; '': clips are read where they are
-    separator: str | None = None,  # between the classes of a clip of somebody else's shards: ';' if their JSON has lists
+    separator: str | None = None,  # between the classes of a clip: ';' if somebody else's JSON has lists
 ) -> Shards:
     "Returns the dataset of shards. Raises AudioError."
     url, noted = str(url).removesuffix('/shards.csv').rstrip('/'), {}
     if url.endswith('.tar') and not os.path.isdir(url):
         urls = expand(url)
-        folder = os.path.commonprefix([one[:one.rfind('/') + 1] for one in urls]).rpartition('/')[0]  # in which all of them lie
+        folders = [one[:one.rfind('/') + 1] for one in urls]
+        folder = os.path.commonprefix(folders).rpartition('/')[0]  # in which all of them lie
         shards = [index(one).assign(shard=one.removeprefix(f'{folder}/')) for one in urls]
         table = pd.concat(shards, ignore_index=True)
         if not len(table): raise AudioError(f'{url}: no clips in it')
