@@ -11,37 +11,58 @@ from .config import spin_briefly
 spin_briefly()  # before torch is loaded
 
 # %% ../nbs/15_cli.ipynb #ed31f580
-import argparse, sys
+import argparse, re, sys
 from dataclasses import fields
 from importlib import import_module
 from inspect import Parameter
 from pathlib import Path
+from typing import get_args, get_origin
 
 from fastcore.docments import docments
 
+from . import __version__
 from .runs import Interrupted
 from .training.loop import TrainConfig
 
 # %% ../nbs/15_cli.ipynb #2f98769e
+def _option(name: str) -> str: return '--' + name.replace('_', '-')
+
+def _flag(parser, name, default, doc):
+    "Adds an option without a value, which turns on what is off by default, or off what is on."
+    if not default: parser.add_argument(_option(name), action='store_true', help=doc)
+    else:
+        off = doc.partition('False: ')[2] or f'not: {doc}'
+        parser.add_argument(_option(f'no-{name}'), action='store_false', dest=name, help=off)
+
+def _value(parser, name, anno, default, doc):
+    "Adds an option with a value. What has no default is an argument by its place, `output` excepted."
+    several = get_origin(anno) is list
+    kind = str if anno is Parameter.empty else get_args(anno)[0] if several else anno
+    how = dict(type=kind, help=doc, nargs='+' if several else None)
+    if default is not Parameter.empty:
+        how['help'] = f'{doc} (default: {str(default).replace("%", "%%")})'.lstrip()
+        parser.add_argument(_option(name), default=default, **how)
+    elif name == 'output': parser.add_argument('--output', required=True, **how)
+    else: parser.add_argument(name, **how)
+
+# %% ../nbs/15_cli.ipynb #b0a1e720
 def options(
     parser: argparse.ArgumentParser,
     f,  # the command
 ):
     "Adds a function's parameters to a parser."
     for name, p in docments(f, full=True, returns=False, eval_str=True).items():
-        if p.anno is TrainConfig:
-            for x, doc in zip(fields(TrainConfig), docments(TrainConfig, full=True, returns=False).values()):
-                parser.add_argument('--' + x.name.replace('_', '-'), type=type(x.default), default=x.default, help=doc.docment)
-            continue
-        if p.default is None: continue  # not for a terminal: a callback, an object
-        needed, several = p.default is Parameter.empty, getattr(p.anno, '__origin__', None) is list
-        kind = p.anno.__args__[0] if several else str if p.anno is Parameter.empty else p.anno
-        doc = (p.docment or '').replace('%', '%%')
-        if kind is bool and p.default: name, how, doc = f'no-{name}', dict(action='store_false', dest=name), doc.partition('False: ')[2] or f'not: {doc}'
-        elif kind is bool: how = dict(action='store_true')
-        else: how = dict(type=kind, **(dict(nargs='+') if several else {}), **({} if needed else dict(default=p.default)))
-        if needed and not (place := name != 'output'): how['required'] = True
-        parser.add_argument(name if needed and place else '--' + name.replace('_', '-'), help=doc, **how)
+        if p.anno is TrainConfig: _settings(parser, TrainConfig)
+        elif p.default is None: continue  # not for a terminal: a callback, an object
+        elif p.anno is bool: _flag(parser, name, p.default, _help(p))
+        else: _value(parser, name, p.anno, p.default, _help(p))
+
+def _help(p) -> str: return (p.docment or '').replace('%', '%%')
+
+def _settings(parser, cls):
+    "Adds an option for each setting of a dataclass."
+    comments = docments(cls, full=True, returns=False)
+    for x in fields(cls): _value(parser, x.name, type(x.default), x.default, _help(comments[x.name]))
 
 # %% ../nbs/15_cli.ipynb #bf838a64
 def arguments(
@@ -49,10 +70,11 @@ def arguments(
     given: argparse.Namespace, # what was parsed
 ) -> dict:
     "Returns the arguments to call a command with."
-    values = vars(given)
-    settings = lambda: TrainConfig(**{x.name: values[x.name] for x in fields(TrainConfig)})
-    parameters = docments(f, full=True, returns=False, eval_str=True).items()
-    return {name: settings() if p.anno is TrainConfig else values[name] for name, p in parameters if p.default is not None}
+    values, found = vars(given), {}
+    for name, p in docments(f, full=True, returns=False, eval_str=True).items():
+        if p.anno is TrainConfig: found[name] = TrainConfig(**{x.name: values[x.name] for x in fields(TrainConfig)})
+        elif p.default is not None: found[name] = values[name]
+    return found
 
 # %% ../nbs/15_cli.ipynb #27e959c7
 COMMANDS = {
@@ -72,19 +94,28 @@ def command(
     return getattr(import_module(f'hear_nb.{module}'), function)
 
 # %% ../nbs/15_cli.ipynb #3973f26f
+def _parser(names) -> argparse.ArgumentParser:
+    "Returns a parser of these commands. The list of commands shows the first sentence of each docstring, a command's help all of it."
+    parser = argparse.ArgumentParser('hear-nb', description='Learn, train, look at and listen to HEAR.')
+    parser.add_argument('--version', action='version', version=f'hear-nb {__version__}')
+    commands = parser.add_subparsers(dest='command', required=True, title='commands', metavar='COMMAND')
+    for name in names:
+        doc = command(name).__doc__.replace('%', '%%')
+        first = re.split(r'(?<=\.)\s', doc, maxsplit=1)[0]
+        options(commands.add_parser(name, help=first, description=doc), command(name))
+    return parser
+
 def main(argv=None) -> int:
     "The command `hear-nb`. Returns its exit status."
     argv = sys.argv[1:] if argv is None else argv
-    named = argv[0] if argv and argv[0] in COMMANDS else None
-    parser = argparse.ArgumentParser('hear-nb', description='Learn, train, look at and listen to HEAR.')
-    sub = parser.add_subparsers(dest='command', required=True)
-    for name in [named] if named else COMMANDS:
-        f = command(name)
-        options(sub.add_parser(name, help=f.__doc__, description=f.__doc__), f)
-    given = parser.parse_args(argv)
+    one = argv[:1] if argv and argv[0] in COMMANDS else None  # whose module alone is imported
+    given = _parser(one or ([] if argv == ['--version'] else COMMANDS)).parse_args(argv)
     f = command(given.command)
     try: status = f(**arguments(f, given))
     except (Interrupted, KeyboardInterrupt) as e: print(f'\n{str(e) or "stopped"}', file=sys.stderr); return 130
     except (ValueError, OSError, ImportError, ArithmeticError) as e: print(f'hear-nb {given.command}: {e}', file=sys.stderr); return 1
     if isinstance(status, Path): print(f'written: {status}')
     return status if isinstance(status, int) else 0
+
+# %% ../nbs/15_cli.ipynb #7cba1ee5
+if __name__ == '__main__' and __spec__: sys.exit(main())

@@ -20,6 +20,7 @@ from .audio.batch import length_mask
 from .config import EPS, HOP, N_BINS, N_FFT, STACK, WINDOW, check_choice
 from .model.acoustic import ramp
 from .model.hear import HEAR
+from .parts import needs
 from .runs import destination
 
 # %% ../nbs/12_export.ipynb #8d502880
@@ -58,6 +59,7 @@ def _standardise(
     mask: Tensor,  # (batch, frames, 1)
 ) -> Tensor:
     "Returns (batch, bands, frames) with mean 0 and deviation 1 over each clip's valid frames."
+    x = x - x[:, :1, :1]  # so that the mean of silence is exact: its rounding error, divided by EPS, is no picture
     count = mask.sum((1, 2), keepdim=True) * x.shape[2]
     # a runtime may add up one number after another: over half a million, float32 would be off by 1e-5
     def total(y): return y.sum(2, keepdim=True).double().sum(1, keepdim=True)
@@ -260,8 +262,7 @@ def export(
 ) -> Path:
     "Writes an ONNX file that takes any number of clips of any length. Returns its path. Raises ValueError, ImportError."
     check_choice(('onnx', 'int8'), format=format)
-    try: import onnx, onnxscript  # noqa: F401
-    except ImportError as e: raise ImportError(f'{e}: pip install "hear_nb[onnx]"') from e
+    needs('onnx', 'onnxruntime', 'onnxscript', part='onnx')
     model, output = HEAR.from_pretrained(model) if isinstance(model, (str, PathLike)) else model, destination(output)
     names = ['waveform', 'lengths'] if frontend else ['log_mel', 'power', 'lengths']
     with tempfile.TemporaryDirectory() as tmp, _quiet():

@@ -17,6 +17,7 @@ from torch import nn, Tensor
 
 from .config import HOP, model_frames, N_MELS, SAMPLE_RATE, STACK, WINDOW
 from .model.pretrained import read_tensors
+from .parts import needs
 
 # %% ../nbs/11_teachers.ipynb #2253ccc4
 def align(
@@ -67,11 +68,17 @@ def forward(
     return out
 
 # %% ../nbs/11_teachers.ipynb #7fb12404
+def _kaldi():
+    "Returns torchaudio's Kaldi module. Raises ImportError, as torchaudio may be there and not fit a torch that is newer."
+    try: from torchaudio.compliance import kaldi
+    except Exception as e: raise ImportError(f'SSAST needs a torchaudio that fits torch {torch.__version__}; this one says: {e}') from e
+    return kaldi
+
 def kaldi_fbank(
     clip: Tensor,  # (samples,) waveform at 16 kHz
 ) -> Tensor:
     "Returns the log filterbank energies SSAST was trained on, (1 + (samples - 400) // 160, 128); at least one frame."
-    from torchaudio.compliance import kaldi
+    kaldi = _kaldi()
     clip = clip - clip.mean()  # as the authors do; Kaldi removes each window's mean once more
     clip = F.pad(clip, (0, max(0, WINDOW - len(clip))))
     with torch.autocast(clip.device.type, enabled=False):  # the logarithm of small energies needs float32
@@ -185,9 +192,8 @@ def fetch_encoder(
     name: str | Path,  # of a model on the Hugging Face hub, or a folder
 ):
     "Returns the model and its feature extractor; raises ImportError if `transformers` is not installed."
-    try: from transformers import AutoFeatureExtractor, AutoModel
-    except ImportError as error:
-        raise ImportError(f'{name} needs transformers: pip install "hear_nb[hf]"') from error
+    needs('transformers', part='hf')
+    from transformers import AutoFeatureExtractor, AutoModel
     return AutoModel.from_pretrained(name).float(), AutoFeatureExtractor.from_pretrained(name)
 
 # %% ../nbs/11_teachers.ipynb #99b57b77

@@ -50,10 +50,10 @@ def check_model(
 ):
     "Asserts that frames and logits are finite, and neither padding nor order changes them."
     order = list(reversed(range(len(clips))))
-    ways = [model.hear(*pad_batch(clips)), model.hear(*pad_batch([clips[i] for i in order]))]
+    ways = [model.forward_features(*pad_batch(clips)), model.forward_features(*pad_batch([clips[i] for i in order]))]
     logits = [model(*pad_batch(clips)), model(*pad_batch([clips[i] for i in order]))]
     for i, clip in enumerate(clips):
-        alone = model.hear(clip[None])
+        alone = model.forward_features(clip[None])
         n, frames = int(alone.lengths), alone.frames[0]
         assert frames.isfinite().all() and logits[0][i].isfinite().all()
         for way, at in zip(ways, (i, order.index(i))): assert (way.frames[at, :n] - frames).abs().max() <= exact * max(1., frames.abs().max())
@@ -116,10 +116,10 @@ def check_stream(
     exact: float = 1e-5, # largest difference that is put down to rounding
 ):
     "Asserts that a stream that knows the clip's statistics gives the frames of the clip, and one that does not stays finite."
-    from hear_nb.model.stream import HearStream, statistics
+    from hear_nb.model.stream import HearStream, clip_statistics
     (x,) = draw_clips([samples], loudness, seed, kind)
-    with torch.no_grad(): whole = model.hear(x[None]).frames[0].numpy()
-    for known in (statistics(model.frontend, x), None):
+    with torch.no_grad(): whole = model.forward_features(x[None]).frames[0].numpy()
+    for known in (clip_statistics(model.frontend, x), None):
         stream, at, parts = HearStream(model, known), 0, []
         for n in itertools.cycle(chunks):
             if at >= samples: break

@@ -47,7 +47,8 @@ def settings():
     cfg = parser['DEFAULT']
     lines = lambda key: cfg[key].strip().split('\n')
     requires = lines('requirements')
-    for extra in ['dev', 'hf', 'onnx']: requires += [f'{line}; extra == "{extra}"' for line in lines(f'{extra}_requirements')]
+    for extra in [key.removesuffix('_requirements') for key in cfg if key.endswith('_requirements')]:
+        requires += [f'{line}; extra == "{extra}"' for line in lines(f'{extra}_requirements')]
     return {'Name': cfg['name'], 'Version': cfg['version'], 'Summary': cfg['description'], 'Author': cfg['author'],
             'License-Expression': cfg['license'], 'Requires-Python': f'>={cfg["min_python"]}',
             'Requires-Dist': {str(Requirement(line)) for line in requires}}
@@ -95,7 +96,8 @@ def test_wheel_holds_everything(wheel):
     package = root/'hear_nb'
     with open(package/'bundled/sounds.csv', encoding='utf-8') as f: sounds = [row['file'] for row in csv.DictReader(f)]
     wanted = {f'hear_nb/bundled/{file}' for file in sounds} | {'hear_nb/bundled/sounds.csv'}
-    for folder, pattern in [('.', '*.py'), ('bundled/LICENSES', '*'), ('weights', '*'), ('viz', '*.js'), ('viz', '*.css')]:
+    shipped = [('.', '*.py'), ('.', 'py.typed'), ('bundled/LICENSES', '*'), ('weights', '*')]
+    for folder, pattern in [*shipped, ('viz', '*.js'), ('viz', '*.css'), ('viz', '*.html')]:
         wanted |= {p.relative_to(root).as_posix() for p in (package/folder).rglob(pattern) if p.is_file()}
     wanted |= {f'hear_nb/tutorials/{p.name}' for p in (root/'nbs/tutorials').glob('*.ipynb')}
     assert len(sounds) >= 400

@@ -15,9 +15,9 @@ from hear_nb.audio.batch import batches
 from hear_nb.audio.decode import read_blocks
 from hear_nb.audio.long import clips
 from hear_nb.cli import COMMANDS, command, main
-from hear_nb.commands.bench import bench, compare, costs, interleaved, speeds, threads, throughput
+from hear_nb.commands.bench import compare, costs, interleaved, speeds, threads, throughput
 from hear_nb.commands.clips import find_clips
-from hear_nb.commands.demo import plan
+from hear_nb.commands.demo import _plan as plan
 from hear_nb.commands.embed import embed, tokenize
 from hear_nb.commands.shard import shard
 from hear_nb.commands.start import info

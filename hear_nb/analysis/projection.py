@@ -12,6 +12,8 @@ from unittest import mock
 import numpy as np
 from fastcore.basics import patch
 
+from ..parts import needs
+
 # %% ../../nbs/analysis/02_projection.ipynb #eadd1cea
 def project(
     vectors,               # (clips, width)
@@ -28,6 +30,7 @@ def project(
         pca = PCA(2, random_state=seed)
         places, shares = pca.fit_transform(z), pca.explained_variance_ratio_
         return places, [f'component {i + 1} ({share:.0%} of the variance)' for i, share in enumerate(shares)]
+    needs('umap', part='notebooks')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # umap speaks of optional packages, and numba of its own past
         from umap import UMAP  # takes seconds to import
@@ -65,6 +68,7 @@ class Projection:
 @patch
 def _umap(self: Projection, y, report):
     "Returns UMAP's places of the components."
+    needs('umap', part='notebooks')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # umap speaks of optional packages, and numba of its own past
         from umap import UMAP  # takes seconds to import
@@ -74,7 +78,8 @@ def _umap(self: Projection, y, report):
             for i in steps:
                 if i % 10 == 0: report(i / len(steps))
                 yield i
-        with mock.patch('umap.layouts.tqdm', epochs): return self.umap.fit_transform(y)
+        # UMAP tells its progress to a bar of tqdm's only; a version that has none there just runs
+        with mock.patch('umap.layouts.tqdm', epochs, create=True): return self.umap.fit_transform(y)
 
 @patch
 def transform(self: Projection,

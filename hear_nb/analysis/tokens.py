@@ -19,6 +19,7 @@ from ..audio.frontend import _frontend, power_spectrum, row_hz
 from ..config import EPS, FRAME_RATE, HOP, model_frames, N_FFT, N_MELS, SAMPLE_RATE, STACK, WINDOW
 from ..data.dataset import Dataset
 from ..data.read import open_dataset
+from ..parts import needs
 from ..training.masking import random_mask
 
 # %% ../../nbs/analysis/04_tokens.ipynb #19c62d3c
@@ -37,6 +38,7 @@ def audible(
     samples: int | None = None, # length of the result; None: as long as the spectrogram
 ) -> Tensor:
     "Returns a waveform, (samples,) at 16 kHz, whose log-mel spectrogram is close to the given one."
+    needs('librosa', part='notebooks')
     import librosa
     log_mel = np.asarray(log_mel, np.float64) * (std + EPS) + mean
     power = np.maximum(np.exp(log_mel) - EPS, 0)

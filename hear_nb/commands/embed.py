@@ -15,17 +15,17 @@ import numpy as np
 import pandas as pd
 
 from ..audio.decode import AudioError
-from ..audio.long import Spool
+from ..audio.long import DecodedFile
 from .clips import Clip, find_clips, named, read_clip, Rejected, whole
 from ..config import FRAME_RATE, check, check_choice
 from ..model.hear import HEAR
-from ..model.layers import packed
+from ..model.layers import prepacked_weights
 from ..model.stream import embed_long
 from ..runs import begin, destination, digest, Interrupted, replacing
 
 # %% ../../nbs/commands/02_embed.ipynb #f23e6fc9
 class Chunks(torch.utils.data.Dataset):
-    "Chunks of clips, decoded: (k, [(index, waveform or Spool), ...] sorted by length, [(index, reason), ...])."
+    "Chunks of clips, decoded: (k, [(index, waveform or DecodedFile), ...] sorted by length, [(index, reason), ...])."
     def __init__(self,
                  clips: list[Clip],
                  size: int,     # clips in a chunk
@@ -45,23 +45,23 @@ class Chunks(torch.utils.data.Dataset):
             clip = self.clips[i]
             try: x = read_clip(clip, self.folder / f'{i}.raw')
             except (AudioError, OSError) as e: wrong.append((i, str(e).removeprefix(f'{clip.name}: ')))
-            else: heard.append((i, x if isinstance(x, Spool) else x.numpy()))  # an array goes through a pipe, not /dev/shm
+            else: heard.append((i, x if isinstance(x, DecodedFile) else x.numpy()))  # an array goes through a pipe, not /dev/shm
         return k, sorted(heard, key=lambda pair: len(pair[1])), wrong
 
 # %% ../../nbs/commands/02_embed.ipynb #9554fac8
 def embed_chunk(
     model: HEAR,
-    heard: list,       # (index, waveform or Spool), sorted by length
+    heard: list,       # (index, waveform or DecodedFile), sorted by length
     batch_size: int,   # clips at once
 ) -> dict[int, tuple]:
     "Returns the vector, (3 width,), and the frames, (frames, width), of each clip by its index."
-    short, done = [(i, torch.from_numpy(x)) for i, x in heard if not isinstance(x, Spool)], {}
+    short, done = [(i, torch.from_numpy(x)) for i, x in heard if not isinstance(x, DecodedFile)], {}
     for at in range(0, len(short), batch_size):
         index, waveforms = zip(*short[at: at + batch_size])
         e = model.embed(list(waveforms), batch_size=batch_size)
         done |= dict(zip(index, zip(e.clip, e.frames)))
     for i, x in heard:
-        if isinstance(x, Spool):
+        if isinstance(x, DecodedFile):
             done[i] = embed_long(model, x)
             x.remove()
     return done
@@ -219,7 +219,7 @@ def embed(
     parts = [folder / f'part-{k:06d}.parquet' for k in range(len(chunks))]
     mine = [k for k in range(state.process_index, len(chunks), state.num_processes) if not parts[k].exists()]
     done = min(len(clips), chunk * sum(p.exists() for p in parts))
-    with packed(hear), tqdm(total=len(clips), initial=done, desc='embedding', unit=' files', disable=not state.is_main_process) as bar:
+    with prepacked_weights(hear), tqdm(total=len(clips), initial=done, desc='embedding', unit=' files', disable=not state.is_main_process) as bar:
         try: _run(hear, chunks, mine, folder, bar, batch_size, workers, frames)
         except KeyboardInterrupt: raise Interrupted('stopped; the same command resumes it') from None
     state.wait_for_everyone()

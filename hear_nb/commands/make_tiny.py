@@ -115,7 +115,7 @@ def make_tiny(
 ):
     "Fetches the sounds, prepares them, and trains hear-tiny on them, as it ships: the model is in `output`/model."
     from hear_nb.training.bootstrap import bootstrap_teacher
-    from hear_nb.training.loop import keep
+    from hear_nb.training.loop import save_on_main
     from hear_nb.training.stages import pretrain, train_tokenizer
     from hear_nb.config import HearConfig
     from hear_nb.training.loop import TrainConfig
@@ -132,4 +132,4 @@ def make_tiny(
     tokenizer, decoder = train_tokenizer(sounds, config, teacher, root / 'tokenizer', one)
     last = plan('masked', batch_size=32, seconds=2., lr=1e-3)
     pretrain(sounds, config, tokenizer, root / 'model', last, start=teacher.acoustic, contrast=True)
-    keep(decoder, root / 'model' / decoder.subfolder)
+    save_on_main(decoder, root / 'model' / decoder.subfolder)

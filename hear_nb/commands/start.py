@@ -8,21 +8,22 @@ __all__ = ['info', 'copy_tutorials', 'lab']
 # %% ../../nbs/commands/09_start.ipynb #4c9cbb3c
 from pathlib import Path
 
+from ..parts import needs
+
 # %% ../../nbs/commands/09_start.ipynb #9083f85f
 def info(
     seconds: float = 10.,  # length of the clip whose costs are counted
 ):
     "Prints what each size of HEAR costs, and which models and sounds are here."
     from hear_nb import __version__
-    from hear_nb.config import check, HearConfig, SAMPLE_RATE, SIZES, WINDOW
+    from hear_nb.config import HearConfig
     from hear_nb.data.dataset import bundled
     from hear_nb.model.hear import count
-    from hear_nb.model.pretrained import shipped
-    check(float, least=WINDOW / SAMPLE_RATE, seconds=seconds)
-    print(f'hear_nb {__version__}; bundled sounds: {len(bundled())} clips; models that ship: {", ".join(shipped()) or "none"}')
+    from hear_nb.model.pretrained import shipped_models
+    print(f'hear_nb {__version__}; bundled sounds: {len(bundled())} clips; models that ship: {", ".join(shipped_models()) or "none"}')
     print(f'for a clip of {seconds:g} s:')
-    for name in reversed(SIZES):
-        costs = count(HearConfig.named(name), seconds)
+    for name, config in (('base', HearConfig.base()), ('tiny', HearConfig.tiny())):
+        costs = count(config, seconds)
         print(f'{name}: {sum(costs["parameters"].values()) / 1e6:.2f} M parameters, '
               f'{sum(costs["macs"].values()) / 1e9:.2f} G multiply-accumulates')
         for part, n in costs['parameters'].items():
@@ -45,6 +46,7 @@ def lab(
     no_browser: bool = False,        # only copy them
 ):
     "Copies the tutorials to a folder, never overwriting, and opens JupyterLab on the tour."
+    if not no_browser: needs('jupyterlab', 'nbclient', 'anywidget', 'matplotlib', part='notebooks')
     folder = Path(output)
     copy_tutorials(folder)
     print(f'the tutorials are in {folder.resolve()}')

@@ -74,9 +74,11 @@ def finetune(
     from hear_nb.evaluation.probe import predict
     from hear_nb.training import stages
     from hear_nb.data.read import open_dataset
+    from hear_nb.data.sampling import usable
     from hear_nb.model.hear import HEAR
     # the seed is not for this: `evaluate` must hold out the same
-    train, test = open_dataset(data, separator=separator).held_out(label)
+    both = open_dataset(data, separator=separator).held_out(label)
+    train, test = (part.where(usable(part)) for part in both)
     held, y, _ = test.task(label, train.task(label)[2])  # fails before the training if a class is only held out
     tuned = stages.finetune(train, label, HEAR.from_pretrained(model), output, cfg)
     guess = predict(tuned, held).argmax(1)

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..audio.decode import AudioError, sounds_in
+from ..audio.decode import AudioError
+from ..audio.files import sounds_in
 from ..config import check
 from .dataset import Dataset
 from .download import cache, download, unpack
@@ -58,7 +59,8 @@ COLLECTIONS.update(
         'https://arxiv.org/abs/1804.03209', {TENSORFLOW + 'speech_commands_test_set_v0.02.tar.gz': None}),
     voxceleb1=Collection('VoxCeleb1, identification', 153516, 1251, 352., None, 'lists CC BY 4.0; recordings belong to their owners', 'iden_split.txt',
         'https://www.robots.ox.ac.uk/~vgg/data/voxceleb/'),
-    audioset=Collection('AudioSet', 2084320, 527, 5790., None, 'lists CC BY 4.0; recordings belong to their owners', 'eval_segments.csv; several classes a clip',
+    audioset=Collection('AudioSet', 2084320, 527, 5790., None, 'lists CC BY 4.0; recordings belong to their owners',
+        'eval_segments.csv; several classes a clip',
         'https://research.google.com/audioset/'))
 
 def cards() -> pd.DataFrame:

@@ -19,7 +19,8 @@ from fastcore.basics import patch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from ..audio.decode import is_sound, piece
+from ..audio.decode import load_span
+from ..audio.files import is_sound
 from ..config import as_list, check
 
 # %% ../../nbs/data/01_dataset.ipynb #e7798329
@@ -75,7 +76,7 @@ class Dataset:
 @patch
 def read(self: Dataset, i: int) -> Tensor:
     "Decodes clip `i`. Where clips are not files, in shards say, a subclass overrides this. Raises AudioError."
-    return piece(self.root / self.table.file.iloc[i], *self._span(i))
+    return load_span(self.root / self.table.file.iloc[i], *self._span(i))
 
 @patch
 def _span(self: Dataset, i: int) -> list:

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from ..audio.decode import _flac, load
+from ..audio.decode import encode, load
 from .dataset import Dataset
+from ..parts import needs
 
 # %% ../../nbs/data/07_hub.ipynb #5a4da56c
 @dataclass
@@ -52,8 +53,8 @@ def from_hub(
     config: str | None = None,   # of a dataset that has several
 ) -> Dataset:
     "Returns a Hugging Face dataset with all its columns; its splits become `split`. Raises ValueError, ImportError."
-    try: import datasets as hf
-    except ImportError as e: raise ImportError('datasets of the hub need: pip install "hear_nb[hf]"') from e
+    needs('datasets', part='hf')
+    import datasets as hf
     source = hf.load_dataset(name, config) if isinstance(name, str) else name
     parts = dict(source) if isinstance(source, dict) else {'': source}
     features = next(iter(parts.values())).features
@@ -78,7 +79,7 @@ def to_hub_dataset(
     import datasets
     data = data.with_recordings()
     whole = type(data).read is Dataset.read and not {'start', 'end'} & {*data.table}  # else a clip is not what its file is
-    audio = [str(f) for f in data.files] if whole else [dict(bytes=_flac(data[i]), path=None) for i in range(len(data))]
+    audio = [str(f) for f in data.files] if whole else [dict(bytes=encode(data[i]), path=None) for i in range(len(data))]
     table = (data.table if whole else data.table.drop(columns=['start', 'end'], errors='ignore')).assign(audio=audio)
     if vectors is not None:
         if len(vectors) != len(table): raise ValueError(f'{len(vectors)} vectors for {len(table)} clips')

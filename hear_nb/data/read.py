@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..audio.decode import AudioError, sounds_in
+from ..audio.decode import AudioError
+from ..audio.files import sounds_in
 from .dataset import bundled, Dataset, nfc
 
 # %% ../../nbs/data/06_read.ipynb #253af75f

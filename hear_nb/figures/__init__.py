@@ -8,6 +8,11 @@ __all__ = ['MARKERS', 'masks', 'OKABE_ITO', 'png', 'spectrogram', 'STYLE', 'styl
            'understood', 'windows', 'agreement', 'classes', 'code_figure', 'code_map', 'codebook', 'transitions',
            'usage']
 
+# %% ../../nbs/figures/00_figures.ipynb #8ee043fc
+from ..parts import needs
+
+needs('matplotlib', part='notebooks')
+
 # %% ../../nbs/figures/00_figures.ipynb #4d2f66a7
 from .spectrogram import MARKERS, masks, OKABE_ITO, png, spectrogram, STYLE, styled, tokens
 from .training import LiveLosses, LiveTraining, losses, smooth

@@ -6,6 +6,8 @@
 __all__ = ['AcousticTokenizer', 'Quantizer', 'diversity_loss', 'Decoder', 'TokenDecoder', 'codebook_health']
 
 # %% ../../nbs/model/05_tokenizer.ipynb #68a63ce8
+from dataclasses import replace
+
 import torch, torch.nn.functional as F
 import numpy as np
 from fastcore.basics import patch
@@ -24,7 +26,8 @@ class AcousticTokenizer(Pretrained):
 
     def __init__(self, config: HearConfig):
         super().__init__()
-        self.config, cfg = config, config.tokenizer
+        self.config = config
+        cfg = config.tokenizer
         self.frontend = Frontend()
         self.encoder = AcousticModel(cfg.encoder)
         self.codes = nn.Linear(cfg.encoder.width, cfg.codes)
@@ -56,7 +59,8 @@ def encode(self: AcousticTokenizer,
 # %% ../../nbs/model/05_tokenizer.ipynb #2399efe4
 class Quantizer(nn.Module):
     "Logits to code vectors: a hard straight-through Gumbel softmax in training, the best code otherwise."
-    start, floor, decay = 2., .5, .999995  # of the temperature; the decay is per step
+    start, floor = 2., .5  # of the temperature
+    decay = .999995        # of the temperature, a step
 
     def __init__(self, cfg: TokenizerConfig):
         super().__init__()
@@ -92,16 +96,16 @@ class Decoder(nn.Module):
     def __init__(self, cfg: TokenizerConfig):
         super().__init__()
         width = cfg.encoder.width
-        sizes = {**vars(cfg.encoder), 'layers': cfg.decoder_layers}
-        self.transformer = WindowedTransformer(type(cfg.encoder)(**sizes))
+        self.transformer = WindowedTransformer(replace(cfg.encoder, layers=cfg.decoder_layers))
         self.hidden = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
-        self.log_mel, self.teacher = nn.Linear(width, STACK * N_MELS), nn.Linear(width, cfg.teacher_width)
+        self.log_mel = nn.Linear(width, STACK * N_MELS)
+        self.teacher = nn.Linear(width, cfg.teacher_width)
 
     def forward(self,
                 x: Tensor,        # (batch, frames, width) from the quantizer
                 lengths: Tensor,  # (batch,) valid model frames
                ) -> tuple[Tensor, Tensor]:
-        "Returns the log-mel spectrogram, (batch, 128, 2 frames), and the teacher's frames, (batch, frames, teacher width)."
+        "Returns log-mel frames, (batch, 128, 2 frames), and the teacher's, (batch, frames, teacher width)."
         h = self.hidden(self.transformer(x, lengths))
         return self.log_mel(h).unflatten(-1, (STACK, N_MELS)).flatten(1, 2).mT, self.teacher(h)
 
@@ -113,15 +117,18 @@ class TokenDecoder(Pretrained):
     def __init__(self, config: HearConfig):
         super().__init__()
         self.config = config
-        self.quantizer, self.decoder = Quantizer(config.tokenizer), Decoder(config.tokenizer)
+        self.quantizer = Quantizer(config.tokenizer)
+        self.decoder = Decoder(config.tokenizer)
 
     def forward(self,
                 tokens: Tensor,   # (batch, frames) int64
                 lengths: Tensor,  # (batch,) valid model frames
                ) -> tuple[Tensor, Tensor]:
-        "Returns the standardised log-mel spectrogram, (batch, 128, 2 frames), and the teacher's frames, (batch, frames, teacher width)."
-        if tokens.is_floating_point() or tokens.min() < 0 or tokens.max() >= len(self.quantizer.vectors):
-            raise ValueError(f'expected tokens as integers below {len(self.quantizer.vectors)}, got {tokens.dtype} from {tokens.min()} to {tokens.max()}')
+        "Returns log-mel frames, (batch, 128, 2 frames), and the teacher's, (batch, frames, teacher width)."
+        codes = len(self.quantizer.vectors)
+        if tokens.is_floating_point() or tokens.min() < 0 or tokens.max() >= codes:
+            raise ValueError(f'expected tokens as integers below {codes}, '
+                             f'got {tokens.dtype} from {tokens.min()} to {tokens.max()}')
         return self.decoder(self.quantizer.out(self.quantizer.vectors[tokens]), lengths)
 
 # %% ../../nbs/model/05_tokenizer.ipynb #cb7639a8
@@ -131,4 +138,5 @@ def codebook_health(
 ) -> dict:
     "Returns `used` (codes that occur), `perplexity`, and `majority` (the rate of the commonest token)."
     p = np.bincount(np.asarray(tokens).ravel(), minlength=codes) / np.size(tokens)
-    return dict(used=int((p > 0).sum()), perplexity=float(np.exp(-(p[p > 0] * np.log(p[p > 0])).sum())), majority=float(p.max()))
+    p = p[p > 0]
+    return dict(used=len(p), perplexity=float(np.exp(-(p * np.log(p)).sum())), majority=float(p.max()))

@@ -12,20 +12,19 @@ from pathlib import Path
 
 import torch, torch.nn.functional as F
 import numpy as np
-from fastcore.basics import patch
 from torch import nn, Tensor
 
 from ..audio.batch import length_mask
 from ..config import STACK, HearConfig, check
 from ..data.dataset import Dataset
-from ..data.sampling import TrainingClips
+from ..data.sampling import TrainingClips, usable_clips
 from ..model.acoustic import AcousticModel
 from ..model.hear import HEAR
 from ..model.pretrained import Pretrained
 from ..model.tokenizer import AcousticTokenizer, codebook_health, diversity_loss, TokenDecoder
 from ..teachers import Teacher
-from .loop import fit, keep, TrainConfig
-from .masking import ContrastiveMasking, MaskedAudioModeling, Tokens
+from .loop import fit, save_on_main, TrainConfig
+from .masking import ContrastiveMasking, MaskedAudioModeling, TokenLabeller
 
 # %% ../../nbs/training/03_stages.ipynb #37ed44ad
 class TokenPredictor(Pretrained):
@@ -34,7 +33,8 @@ class TokenPredictor(Pretrained):
 
     def __init__(self, config: HearConfig):
         super().__init__()
-        self.config, self.out = config, nn.Linear(config.acoustic.width, config.tokenizer.codes)
+        self.config = config
+        self.out = nn.Linear(config.acoustic.width, config.tokenizer.codes)
 
     def forward(self,
                 frames: Tensor,  # (batch, frames, width) from the acoustic model
@@ -55,27 +55,26 @@ class TokenizerTraining(nn.Module):
         cfg = tokenizer.config.tokenizer
         if teacher.width != cfg.teacher_width:
             raise ValueError(f'the teacher gives {teacher.width} values a frame, the config says {cfg.teacher_width}')
-        self.tokenizer, self.token_decoder, self.frozen = tokenizer, TokenDecoder(tokenizer.config), [teacher]
+        self.tokenizer = tokenizer
+        self.token_decoder = TokenDecoder(tokenizer.config)
+        self.frozen = [teacher]  # a list hides it from the checkpoint
 
     def after_step(self): self.token_decoder.quantizer.cool()
 
-# %% ../../nbs/training/03_stages.ipynb #c5be881c
-@patch
-def forward(self: TokenizerTraining, waveform: Tensor, lengths: Tensor, **_) -> dict[str, Tensor]:
-    "Returns `loss`, its three terms, and how many codes the batch has `used`, with their `perplexity`."
-    spectra = self.tokenizer.frontend(waveform, lengths, both=False)
-    target = self.frozen[0].to(waveform.device)(waveform, lengths)
-    logits = self.tokenizer(spectra.log_mel, spectra.lengths)
-    decoder = self.token_decoder
-    log_mel, taught = decoder.decoder(decoder.quantizer(logits), spectra.lengths // STACK)
-    mask = length_mask(spectra.lengths // STACK, logits.shape[1])
-    pairs = mask.repeat_interleave(STACK, 1)
-    error = (log_mel - spectra.log_mel[..., :log_mel.shape[-1]]).mT[pairs]
-    terms = dict(reconstruction=error.square().mean(), diversity=diversity_loss(logits, mask),
-                 distillation=1 - F.cosine_similarity(taught[mask], target[mask], dim=-1).mean())
-    share = F.one_hot(logits[mask].argmax(-1), logits.shape[-1]).float().mean(0)
-    return dict(loss=sum(self.weights[k] * v for k, v in terms.items()), **terms, used=(share > 0).sum(),
-                perplexity=torch.special.entr(share).sum().exp())
+    def forward(self, waveform: Tensor, lengths: Tensor, **_) -> dict[str, Tensor]:
+        "Returns `loss`, its three terms, and how many codes the batch has `used`, with their `perplexity`."
+        spectra = self.tokenizer.frontend(waveform, lengths, both=False)
+        frames = spectra.lengths // STACK
+        target = self.frozen[0].to(waveform.device)(waveform, lengths)
+        logits = self.tokenizer(spectra.log_mel, spectra.lengths)
+        log_mel, taught = self.token_decoder.decoder(self.token_decoder.quantizer(logits), frames)
+        mask = length_mask(frames, logits.shape[1])
+        error = (log_mel - spectra.log_mel[..., :log_mel.shape[-1]]).mT[mask.repeat_interleave(STACK, 1)]
+        terms = dict(reconstruction=error.square().mean(), diversity=diversity_loss(logits, mask),
+                     distillation=1 - F.cosine_similarity(taught[mask], target[mask], dim=-1).mean())
+        share = F.one_hot(logits[mask].argmax(-1), logits.shape[-1]).float().mean(0)
+        return dict(loss=sum(self.weights[k] * v for k, v in terms.items()), **terms, used=(share > 0).sum(),
+                    perplexity=torch.special.entr(share).sum().exp())
 
 # %% ../../nbs/training/03_stages.ipynb #b4c65f73
 class FineTuning(nn.Module):
@@ -91,7 +90,8 @@ class FineTuning(nn.Module):
     def forward(self, waveform: Tensor, lengths: Tensor, y: Tensor, **_) -> dict[str, Tensor]:
         "Returns `loss` (cross-entropy) and `accuracy`."
         logits = self.model(waveform, lengths)
-        return dict(loss=F.cross_entropy(logits.float(), y, label_smoothing=self.smoothing), accuracy=(logits.argmax(-1) == y).float().mean())
+        loss = F.cross_entropy(logits.float(), y, label_smoothing=self.smoothing)
+        return dict(loss=loss, accuracy=(logits.argmax(-1) == y).float().mean())
 
 # %% ../../nbs/training/03_stages.ipynb #5f188366
 def train_tokenizer(
@@ -107,10 +107,12 @@ def train_tokenizer(
     config = replace(config, tokenizer=replace(config.tokenizer, teacher_width=teacher.width))
     stage = TokenizerTraining(AcousticTokenizer(config), teacher)
     fit(stage, TrainingClips(data, cfg.seconds), output, cfg, 'tokenizer', live)
-    for part in (stage.tokenizer, stage.token_decoder): keep(part.eval(), Path(output) / part.subfolder)
-    health = codebook_health(np.concatenate(stage.tokenizer.encode([data[i] for i in range(0, len(data), max(1, len(data) // 2000))])), config.tokenizer.codes)
-    if health['perplexity'] < config.tokenizer.codes / 20:
-        warnings.warn(f'the codebook has collapsed: perplexity {health["perplexity"]:.1f} of {config.tokenizer.codes} codes; '
+    for part in (stage.tokenizer, stage.token_decoder): save_on_main(part.eval(), Path(output) / part.subfolder)
+    sample = [x for _, x in usable_clips(data, range(0, len(data), max(1, len(data) // 2000)))]
+    codes = config.tokenizer.codes
+    health = codebook_health(np.concatenate(stage.tokenizer.encode(sample)), codes)
+    if health['perplexity'] < codes / 20:
+        warnings.warn(f'the codebook has collapsed: perplexity {health["perplexity"]:.1f} of {codes} codes; '
                       'masked modeling on these tokens will learn little', stacklevel=2)
     return stage.tokenizer, stage.token_decoder
 
@@ -119,44 +121,46 @@ def pretrain(
     data: Dataset,                 # recordings
     config: HearConfig,
     tokenizer: AcousticTokenizer,  # gives the targets
-    output,                        # folder of the run; the model, its tokenizer and what predicts the tokens are saved in it
+    output,                        # folder of the run; the model, its tokenizer and its predictor are saved in it
     cfg: TrainConfig,
     fraction: float = .4,          # of the frames, hidden
     span: int = 10,                # frames hidden side by side
     start: AcousticModel | None = None,  # where to start from, the bootstrapped teacher's say; None: from nothing
-    contrast: bool = False,        # pieces of a recording must find each other too
+    contrast: bool = False,        # crops of a recording must find each other too
     live=None,                     # see `fit`
 ) -> tuple[HEAR, MaskedAudioModeling]:
-    "Stage 2. Returns a HEAR whose acoustic model is trained (its task model and head are new), and the stage, which can guess."
+    "Stage 2. Returns a HEAR with a trained acoustic model (its task model and head are new), and the stage."
     torch.manual_seed(cfg.seed)
     config = replace(config, tokenizer=tokenizer.config.tokenizer)  # whose tokens it predicts
     model = HEAR(config)
     if start is not None: model.acoustic.load_state_dict(start.state_dict())
     kind = ContrastiveMasking if contrast else MaskedAudioModeling
-    stage = kind(model.acoustic, Tokens(tokenizer), tokenizer.config.tokenizer.codes, 1, fraction, span)
+    stage = kind(model.acoustic, TokenLabeller(tokenizer), tokenizer.config.tokenizer.codes, 1, fraction, span)
     fit(stage, TrainingClips(data, cfg.seconds), output, cfg, 'masked modeling', live)
     predictor = TokenPredictor(config)
     predictor.out.load_state_dict(stage.predict[0].state_dict())
-    for part in (model, tokenizer, predictor): keep(part.eval(), Path(output) / part.subfolder)
+    for part in (model, tokenizer, predictor): save_on_main(part.eval(), Path(output) / part.subfolder)
     return model, stage.eval()
 
 # %% ../../nbs/training/03_stages.ipynb #de721272
 def finetune(
     data: Dataset,          # recordings with labels
-    column: str,            # of the labels
+    label: str,             # the column to predict
     model: HEAR,            # where to start from; it is not changed
     output,                 # folder of the run; the model is saved in it
     cfg: TrainConfig,
     live=None,              # see `fit`
 ) -> HEAR:
-    "Stage 3. Returns a HEAR that knows the classes of `column`. Raises ValueError."
-    part, y, labels = data.task(column)
-    if y.ndim == 2: raise ValueError(f'{column}: fine-tuning knows one class a clip, these have several; the probes do')
-    if cfg.batch_size < 2 * cfg.accumulate: raise ValueError(f'{cfg.batch_size} clips in {cfg.accumulate} parts: the batch norm needs two at once')
+    "Stage 3. Returns a HEAR that tells the classes of `label` apart. Raises ValueError."
+    part, y, classes = data.task(label)
+    if y.ndim == 2: raise ValueError(f'{label}: fine-tuning knows one class a clip, these have several; the probes do')
+    if cfg.batch_size < 2 * cfg.accumulate:
+        raise ValueError(f'{cfg.batch_size} clips in {cfg.accumulate} parts: the batch norm needs two at once')
     torch.manual_seed(cfg.seed)
-    config = replace(model.config, labels=labels, task=replace(model.config.task, classes=len(labels)))
-    tuned, old = HEAR(config), model.state_dict()
+    config = replace(model.config, labels=classes, task=replace(model.config.task, classes=len(classes)))
+    tuned = HEAR(config)
+    old = model.state_dict()
     tuned.load_state_dict({k: v if k.startswith('head.out.') else old[k] for k, v in tuned.state_dict().items()})
-    fit(FineTuning(tuned), TrainingClips(part, cfg.seconds, y), output, cfg, f'fine-tuning on {column}', live)
-    keep(tuned.eval(), output)
+    fit(FineTuning(tuned), TrainingClips(part, cfg.seconds, y), output, cfg, f'fine-tuning on {label}', live)
+    save_on_main(tuned.eval(), output)
     return tuned

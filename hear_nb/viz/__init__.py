@@ -8,6 +8,10 @@ __all__ = []
 # %% ../../nbs/viz/00_viz.ipynb #af455d1e
 from importlib import import_module
 
+from ..parts import needs
+
+needs('anywidget', 'ipywidgets', 'jscatter', 'matplotlib', part='notebooks')
+
 # %% ../../nbs/viz/00_viz.ipynb #93da104a
 _views = ['attention', 'embeddings', 'player', 'tokens']
 
