@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from ..config import HearConfig
+from ..config import HearConfig, check
 from ..data.dataset import bundled, Dataset
-from ..data.sampling import collate, Draws
+from ..data.sampling import collate, TrainingClips
 from ..evaluation.probe import embed_dataset, predict
 from ..evaluation.protocol import compare, accuracy_row
 from ..model.hear import count, HEAR
@@ -36,7 +36,8 @@ def _plan(
     minutes: float = 6.,  # that the demo should take on 2 cores
     seed: int = 0,
 ) -> dict[str, TrainConfig]:
-    "Returns the settings of each stage."
+    "Returns the settings of each stage. Raises ValueError."
+    check(float, above=0, minutes=minutes)
     return {k: TrainConfig(steps=max(2, round(n * minutes)), batch_size=32, lr=_LEARNING_RATES[k],
                            seconds=_SECONDS[k], seed=seed, save_every=100) for k, n in _STEPS_PER_MINUTE.items()}
 
@@ -189,7 +190,7 @@ def _masked_guess(
     one: Dataset,  # of a single clip
 ) -> tuple[Tensor, np.ndarray, np.ndarray]:
     "Returns the clip, (samples,), which of its frames were hidden, and of which of them the token was guessed right."
-    batch = collate([Draws(one)[0, (0, 0)]])
+    batch = collate([TrainingClips(one)[0, (0, 0)]])
     device = next(masked.parameters()).device
     with torch.no_grad():
         logits, target, hidden = masked.guess(*(batch[k].to(device) for k in ('waveform', 'lengths', 'seeds')))

@@ -167,7 +167,7 @@ def _splits(
     y: np.ndarray | None = None, # the classes, where all that are held out must occur in training too
 ) -> list[tuple[str, np.ndarray, np.ndarray]]:
     "Returns each fold's name and the masks of its training and held-out clips, of those labelled. Raises ValueError."
-    labelled = data.taking_part(label)
+    labelled = data.labelled(label)
     splits = [(fold, train[labelled], test[labelled]) for fold, train, test in data.splits(label, folds)]
     for fold, train, test in splits:
         if not (train.any() and test.any()):
