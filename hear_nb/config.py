@@ -141,7 +141,7 @@ class TaskConfig:
         check_overlap(self.overlap, self.positions)
 
 # %% ../nbs/00_config.ipynb #389ce144
-SIZES = ('tiny', 'base')  # that have a name
+SIZES = ('tiny', 'small', 'base')  # that have a name
 
 @dataclass
 class HearConfig:

@@ -15,7 +15,7 @@ from hear_nb.audio.batch import batches
 from hear_nb.audio.decode import read_blocks
 from hear_nb.audio.long import clips
 from hear_nb.cli import COMMANDS, command, main
-from hear_nb.commands.bench import compare, costs, interleaved, speeds, threads, throughput
+from hear_nb.commands.bench import _compare_kernels as compare, _interleaved as interleaved, _speeds as speeds, _threads as threads, training_costs as costs, throughput
 from hear_nb.commands.clips import find_clips
 from hear_nb.commands.demo import _plan as plan
 from hear_nb.commands.embed import embed, tokenize
