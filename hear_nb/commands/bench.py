@@ -127,6 +127,7 @@ def _macs(
     with torch.autograd.graph.saved_tensors_hooks(lambda t: None, lambda t: None):  # counting needs no memory
         return sum(count(config, seconds)['macs'].values())
 
+# %% ../../nbs/commands/08_bench.ipynb #0e3b2213
 def _kernel_table(
     times: pd.DataFrame,  # seconds of each call in each round, 'plain' and 'matrix' among them
     work: int,            # operations of the published form
@@ -140,6 +141,7 @@ def _kernel_table(
         of_matrix_rate=None if name == vit else float((work / times[name] / best).median()),
     ) for name in times if name != 'matrix'}).T
 
+# %% ../../nbs/commands/08_bench.ipynb #1168607d
 def _compare_kernels(
     size: str = 'base',    # 'base' or 'tiny'
     seconds: float = 10.,  # length of the clip
@@ -300,6 +302,10 @@ def _jobs(
     return jobs
 
 # %% ../../nbs/commands/08_bench.ipynb #4fb780cc
+def _format_table(split: dict) -> str:
+    "Returns a table, as `to_json(orient='split')` gives it, as text."
+    return pd.DataFrame(**split).astype(object).to_string(na_rep='-', float_format='{:.3f}'.format)
+
 def _machine() -> dict:
     "Returns what a measurement depends on besides its settings."
     return dict(platform=platform.platform(), cores=torch.multiprocessing.cpu_count(), torch=torch.__version__)
@@ -350,8 +356,7 @@ def bench(
         torch.manual_seed(seed)
         if title not in tables: tables[title] = json.loads(measure().to_json(orient='split'))
         with replacing(part) as draft: draft.write_text(json.dumps(stored, indent=1))
-        table = pd.DataFrame(**tables[title]).astype(object)
-        tqdm.write(f'{title}:\n' + table.to_string(na_rep='-', float_format='{:.3f}'.format) + '\n')
+        tqdm.write(f'{title}:\n{_format_table(tables[title])}\n')
     if _vit_call() is None: print(_NO_VIT)
     os.replace(part, output)
     print(f'the figures are in {output}')

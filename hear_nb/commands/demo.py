@@ -141,10 +141,7 @@ def _write_report(
     page.table(measured, 'What was measured')
     _add_clip(page, folder, models, test.where('file == "audio/loop_perc1.ogg"'))
     _add_held_out(page, folder, models, test)
-    page.heading('How it learned')
-    for name in _runs(sounds):
-        curve = figures.losses(output / name / 'history.csv')
-        _show(page, folder, curve, f'losses-{name}', f'Training of {name}: the loss step by step')
+    _add_losses(page, folder, [output / name for name in _runs(sounds)])
     return page.write(output / 'report.html')
 
 # %% ../../nbs/commands/07_demo.ipynb #3f8a8410
@@ -185,6 +182,19 @@ def _add_clip(
           'Masked Audio Modeling: grey frames were hidden, and their tokens guessed')
     _add_attention(page, folder, models, clip)
 
+def _add_losses(
+    page,              # a Report
+    folder: Path,      # of the figures
+    runs: list[Path],  # their folders
+):
+    "Adds the losses of each run, step by step."
+    from hear_nb import figures
+    page.heading('How it learned')
+    for run in runs:
+        curve = figures.losses(run / 'history.csv')
+        _show(page, folder, curve, f'losses-{run.name}', f'Training of {run.name}: the loss step by step')
+
+# %% ../../nbs/commands/07_demo.ipynb #52550973
 def _masked_guess(
     masked,        # the stage of masked modeling
     one: Dataset,  # of a single clip

@@ -64,18 +64,29 @@ def _methods(model: HEAR, name: str, alone: bool, seed: int) -> dict:
         untrained = HEAR(model.config).eval()
     return {name: model, 'untrained, the same size': untrained, **{m: m for m in reversed(BASELINES)}}
 
+def _format_confusion(
+    result: Result,  # of clips with one class each
+    most: int = 20,  # classes that still fit into a matrix
+) -> list[str]:
+    "Returns a heading and the confusions: all of them, or of many classes the ten most frequent."
+    confusion = result.confusion()
+    if len(result.classes) <= most: return ['each class (a row) was taken for', confusion.to_string()]
+    pairs = confusion.rename_axis('is').rename_axis('taken for', axis=1).stack().rename('clips').reset_index()
+    wrong = pairs[pairs['is'] != pairs['taken for']].nlargest(10, 'clips')
+    return ['most often confused', wrong.to_string(index=False)]
+
 def _format_results(
     results: list[Result],  # of one task, the model's first
 ) -> str:
     "Returns the table of all of them, and the first one's folds, classes and confusions, as text."
-    first, table = results[0], pd.DataFrame([r.row() for r in results]).set_index('method').drop(columns='task')
+    first = results[0]
+    table = pd.DataFrame([r.row() for r in results]).set_index('method').drop(columns='task')
     parts = [f'{first.label}: {first.measure}, with its 95 % interval', table.round(3).to_string()]
-    if len(first.folds) > 1: parts += [f'{first.method}, fold by fold', pd.Series(first.per_fold()).round(3).to_frame(first.measure).T.to_string()]
+    if len(first.folds) > 1:
+        folds = pd.DataFrame(first.per_fold(), [first.measure])
+        parts += [f'{first.method}, fold by fold', folds.round(3).to_string()]
     parts += [f'{first.method}, class by class', first.per_class().round(2).to_string(max_rows=60)]
-    if first.y.ndim == 1 and len(first.classes) <= 20: parts += ['each class (a row) was taken for', first.confusion().to_string()]
-    elif first.y.ndim == 1:
-        often = first.confusion().rename_axis('is').rename_axis('taken for', axis=1).stack().rename('clips').reset_index()
-        parts += ['most often confused', often[often['is'] != often['taken for']].nlargest(10, 'clips').to_string(index=False)]
+    if first.y.ndim == 1: parts += _format_confusion(first)
     return '\n\n'.join(parts)
 
 # %% ../../nbs/commands/04_evaluate.ipynb #1f8fac9a
@@ -90,7 +101,7 @@ def recipe(
     model='hear-tiny',         # a name, a folder, a hub id, or a HEAR
     root: str = '',            # the collection's own folder; '': it is downloaded, or found in the cache
     protocol: str = 'finetune',  # as in the paper; 'linear' and 'knn' are quicker
-    output: str = '',          # JSON with all figures; beside it, in NAME.runs, the runs, which are resumed; '': named after the column
+    output: str = '',          # JSON with all figures; in NAME.runs, the runs, which are resumed; '': the column's name
     steps: int = 0,            # of fine-tuning; 0: as many as the recipe says
     alone: bool = False,       # leave out what the model must beat
 ):

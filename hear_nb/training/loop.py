@@ -231,8 +231,9 @@ def _loader(draws: TrainingClips, step: int, cfg: TrainConfig):
     order = StepSampler(len(draws), cfg.batch_size // cfg.accumulate, cfg.steps * cfg.accumulate, step * cfg.accumulate,
                   cfg.seed, draws.blocks)
     # a generator of its own, or starting the loader would draw from the one that was just restored
-    return torch.utils.data.DataLoader(draws, batch_sampler=order, collate_fn=getattr(draws, 'collate', collate), num_workers=cfg.workers,
-                                       generator=torch.Generator().manual_seed(cfg.seed))
+    generator = torch.Generator().manual_seed(cfg.seed)
+    return torch.utils.data.DataLoader(draws, batch_sampler=order, collate_fn=getattr(draws, 'collate', collate),
+                                       num_workers=cfg.workers, generator=generator)
 
 # %% ../../nbs/training/01_loop.ipynb #01453b1a
 def _share(accelerator, count) -> float:
@@ -281,6 +282,13 @@ def _progress(steps: int, done: int, name: str, main: bool):
     quiet = {} if main else dict(disable=True)
     return tqdm(total=steps, initial=done, desc=name, mininterval=1, dynamic_ncols=True, **quiet)
 
+def _record(history: _History, step: int, row: dict, bar, live=None):
+    "Writes a step's row down, and shows it."
+    history.add(step, row)
+    bar.update()
+    bar.set_postfix(loss=f'{row["loss"]:.3f}', refresh=False)
+    if live: live(history.table())
+
 def _stopped(accelerator, event) -> bool:
     "Returns whether any process was interrupted, so that all save and stop together."
     if accelerator.num_processes == 1: return event.is_set()
@@ -306,10 +314,7 @@ def fit(
     with board, interruptible() as stop, _progress(cfg.steps, run.step, name, main) as bar:
         for row in _steps(run, cfg.clip):
             done = run.step == cfg.steps
-            if history:
-                history.add(run.step, row)
-                bar.update(); bar.set_postfix(loss=f'{row["loss"]:.3f}', refresh=False)
-                if live and (run.step % 20 == 0 or done): live(history.table())
+            if history: _record(history, run.step, row, bar, live if run.step % 20 == 0 or done else None)
             stopped = _stopped(run.accelerator, stop)
             if run.step % cfg.save_every == 0 or done or stopped: checkpoints.save(run.accelerator, run.step)
             if stopped and not done: raise Interrupted(f'stopped and saved at step {run.step} of {cfg.steps}; '
