@@ -7,7 +7,6 @@ __all__ = ['RATE', 'POINTS', 'FRAME', 'STEP', 'BANDS', 'TOP', 'BLOCKS', 'audiose
 
 # %% ../../nbs/model/09_mobilenet.ipynb #857fece1
 import torch, torch.nn.functional as F
-from fastcore.basics import patch
 from torch import nn, Tensor
 
 # %% ../../nbs/model/09_mobilenet.ipynb #a5a754a7

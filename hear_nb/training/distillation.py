@@ -18,7 +18,7 @@ from torch import nn, Tensor
 
 from ..audio.batch import length_mask, pad_batch
 from ..audio.frontend import Frontend
-from ..config import HearConfig, HOP, model_frames, STACK
+from ..config import HearConfig, HOP, STACK
 from ..data.dataset import Dataset
 from ..data.sampling import Draws
 from ..model.acoustic import AcousticModel

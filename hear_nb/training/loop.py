@@ -232,8 +232,9 @@ def _loader(draws: Draws, step: int, cfg: TrainConfig):
     order = Order(len(draws), cfg.batch_size // cfg.accumulate, cfg.steps * cfg.accumulate, step * cfg.accumulate,
                   cfg.seed, draws.blocks)
     # a generator of its own, or starting the loader would draw from the one that was just restored
-    return torch.utils.data.DataLoader(draws, batch_sampler=order, collate_fn=getattr(draws, 'collate', collate), num_workers=cfg.workers,
-                                       generator=torch.Generator().manual_seed(cfg.seed))
+    generator = torch.Generator().manual_seed(cfg.seed)
+    join = getattr(draws, 'collate', collate)  # lessons of several kinds know how they make a batch
+    return torch.utils.data.DataLoader(draws, batch_sampler=order, collate_fn=join, num_workers=cfg.workers, generator=generator)
 
 # %% ../../nbs/training/01_loop.ipynb #01453b1a
 def _share(accelerator, count) -> float:
