@@ -73,7 +73,7 @@ def arguments(
 
 # %% ../nbs/15_cli.ipynb #27e959c7
 COMMANDS = {
-    'demo': 'commands.demo:demo', 'lab': 'commands.start:lab', 'info': 'commands.start:info',
+    'demo': 'commands.demo:demo', 'lab': 'commands.start:lab', 'info': 'commands.start:info', 'map': 'commands.map:draw_map',
     'train-tokenizer': 'commands.train:train_tokenizer', 'pretrain': 'commands.train:pretrain', 'finetune': 'commands.train:finetune',
     'evaluate': 'commands.evaluate:evaluate', 'recipe': 'commands.evaluate:recipe',
     'embed': 'commands.embed:embed', 'tokenize': 'commands.embed:tokenize', 'shard': 'commands.shard:shard',

@@ -61,7 +61,7 @@ def places(page):
     page.wait_for_timeout(1500)  # until they are drawn
     page.locator("canvas:visible").first.scroll_into_view_if_needed()
     box = page.locator("canvas:visible").first.bounding_box()
-    xy = np.array(eval(ask(page, "print(view.spaces[0].scatter.widget.points[:, :2].tolist())")))
+    xy = np.array(eval(ask(page, "print(view.maps.scatters[0].widget.points[:, :2].tolist())")))
     middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
     return middle + xy * [1, -1] * box["height"] / 2 / 1.15
 
@@ -132,7 +132,7 @@ def test_cursor_moves_with_the_sound(page):
 
 def test_lasso_is_read_in_the_kernel(page):
     xy = places(page)
-    ask(page, "view.spaces[0].scatter.widget.mouse_mode = 'lasso'")
+    ask(page, "view.maps.scatters[0].widget.mouse_mode = 'lasso'")
     middle, radius = np.median(xy, 0), 70
     page.wait_for_timeout(500)
     # not a whole circle: it closes by itself, and ending where it began would be a click
@@ -143,7 +143,7 @@ def test_lasso_is_read_in_the_kernel(page):
         page.mouse.move(*at)
         page.wait_for_timeout(20)
     page.mouse.up()
-    ask(page, "view.spaces[0].scatter.widget.mouse_mode = 'panZoom'")
+    ask(page, "view.maps.scatters[0].widget.mouse_mode = 'panZoom'")
     until(page, "len(view.selection) > 1", True)
     away = np.linalg.norm(xy - middle, axis=1)
     chosen = set(eval(ask(page, "print(view.selection.tolist())")))

@@ -49,11 +49,11 @@ def _task_frames(
 def embed_layer(
     model,                          # a HEAR or an AcousticTokenizer
     x,                              # a path, a 1-D or (channels, samples) array or tensor, or a list of those
-    layer=None,                     # number of an acoustic layer, 'log-mel', 'mixture' or 'task'; None: the last acoustic one
+    layer=None,                     # an acoustic layer's number, 'log-mel', 'mixture', 'task'; None: the last number
     sample_rate: int | None = None, # Hz; of arrays, where None means 16 kHz
     batch_size: int = 16,           # clips at once
 ) -> Embedding:
-    "Returns the clips' and frames' vectors at one stage of a model, as `HEAR.embed` does. Raises AudioError, ValueError."
+    "Returns the vectors at one stage of a model, as `HEAR.embed` does. Raises AudioError, ValueError."
     if isinstance(layer, str) and layer not in ('log-mel', 'mixture', 'task'): raise ValueError(f'no layer {layer!r}')
     acoustic = _upto(getattr(model, 'acoustic', None) or model.encoder, None if isinstance(layer, str) else layer)
     clips, frames, dtype = [], [], next(model.parameters()).dtype
@@ -77,4 +77,5 @@ def _embed_all(embed, data, frames, size=64):
     for start in tqdm(range(0, len(data), size), 'embedding', disable=len(data) < 500, leave=False):
         e = embed([data[i] for i in range(start, min(start + size, len(data)))])
         parts.append(e if frames else Embedding(e.clip, [], []))
-    return Embedding(np.concatenate([e.clip for e in parts]), sum((e.frames for e in parts), []), sum((e.times for e in parts), []))
+    frames, times = [f for e in parts for f in e.frames], [t for e in parts for t in e.times]
+    return Embedding(np.concatenate([e.clip for e in parts]), frames, times)

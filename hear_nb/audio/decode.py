@@ -327,10 +327,13 @@ def load_span(
 
 # %% ../../nbs/audio/01_decode.ipynb #f23e7de9
 def encode(
-    x: Tensor,  # (samples,) at 16 kHz
-    form: str = 'FLAC',  # or 'WAV'
+    x,                   # (samples,) at 16 kHz: a tensor or an array, or the `DecodedFile` of a long recording
+    form: str = 'FLAC',  # or 'WAV': 16 bits; or 'MP3', of a variable bit rate
 ) -> bytes:
-    "Returns the waveform as a file of 16 bits. Samples beyond -1 to 1 are cut."
-    file = io.BytesIO()
-    sf.write(file, torch.as_tensor(x).clamp(-1, 1 - 2**-15).numpy(), SAMPLE_RATE, format=form, subtype='PCM_16')
+    "Returns the waveform as a file. Samples beyond -1 to 1 are cut."
+    file, subtype, more = io.BytesIO(), 'PCM_16', {}
+    if form == 'MP3': subtype, more = 'MPEG_LAYER_III', dict(compression_level=.5)
+    blocks = x.split(2**20) if hasattr(x, 'split') else [torch.as_tensor(x)]
+    with sf.SoundFile(file, 'w', SAMPLE_RATE, 1, subtype, format=form, **more) as f:
+        for block in blocks: f.write(block.clamp(-1, 1 - 2**-15).numpy())
     return file.getvalue()

@@ -204,7 +204,7 @@ def _compare_training(
     n_threads: int = 1,  # 0: all cores
     **kwargs,            # for `_training_calls`
 ) -> pd.DataFrame:
-    "Returns a row for each stage: seconds of a step, those of the plain form, their ratio, the part of the matrix rate."
+    "Returns a row for each stage: seconds of a step, the same of the plain form, their ratio, part of the matrix rate."
     from torch.utils.flop_counter import FlopCounterMode
     calls = _training_calls(size, **kwargs)
     plain = {f'plain {name}': call for name, call in calls.items()}

@@ -21,6 +21,7 @@ from ..evaluation.probe import embed_dataset, predict
 from ..evaluation.protocol import compare, accuracy_row
 from ..model.hear import count, HEAR
 from ..model.tokenizer import codebook_health
+from ..parts import needs
 from ..training.bootstrap import bootstrap_teacher
 from ..training.loop import save_on_main, TrainConfig
 from ..training.masking import masked_accuracy
@@ -126,24 +127,23 @@ def _write_report(
     measured: pd.DataFrame, # from `_measurements`
 ) -> Path:
     "Writes `report.html`, and each figure as a file of its own. Returns its path."
+    from hear_nb import figures
     from hear_nb.commands.report import Report
-    from hear_nb.figures import results
-    from hear_nb.figures.training import losses
     page = Report('What HEAR learned in a few minutes')
     test = sounds.held_out()[1]
-    figures = output / 'figures'
-    figures.mkdir(exist_ok=True)
+    folder = output / 'figures'
+    folder.mkdir(exist_ok=True)
     page.text(_INTRODUCTION).heading('How well it knows sounds it has never heard')
     page.table(_accuracy_table(table), 'Accuracy on held-out clips, with 95 % confidence intervals')
-    _show(page, figures, results.accuracies(table), 'accuracies',
+    _show(page, folder, figures.accuracies(table), 'accuracies',
           'The same as a picture: right is better, and bars that overlap much tell little apart')
     page.table(measured, 'What was measured')
-    _add_clip(page, figures, models, test.where('file == "audio/loop_perc1.ogg"'))
-    _add_held_out(page, figures, models, test)
+    _add_clip(page, folder, models, test.where('file == "audio/loop_perc1.ogg"'))
+    _add_held_out(page, folder, models, test)
     page.heading('How it learned')
     for name in _runs(sounds):
-        curve = losses(output / name / 'history.csv')
-        _show(page, figures, curve, f'losses-{name}', f'Training of {name}: the loss step by step')
+        curve = figures.losses(output / name / 'history.csv')
+        _show(page, folder, curve, f'losses-{name}', f'Training of {name}: the loss step by step')
     return page.write(output / 'report.html')
 
 # %% ../../nbs/commands/07_demo.ipynb #3f8a8410
@@ -170,19 +170,19 @@ def _accuracy_table(table: pd.DataFrame) -> pd.DataFrame:
 # %% ../../nbs/commands/07_demo.ipynb #0bdfa9a7
 def _add_clip(
     page,            # a Report
-    figures: Path,   # folder of the figures
+    folder: Path,    # of the figures
     models: dict,    # from `_train`
     one: Dataset,    # of a single clip
 ):
     "Adds the part of the page on which one clip is seen and heard."
-    from hear_nb.figures.spectrogram import masks, tokens
+    from hear_nb import figures
     clip, hidden, right = _masked_guess(models['masked'], one)
     page.heading('One clip, from sound to tokens').sound(clip, one.table.file[0])
-    _show(page, figures, tokens(clip, models['tokenizer'].encode(clip)[0]), 'tokens',
+    _show(page, folder, figures.tokens(clip, models['tokenizer'].encode(clip)[0]), 'tokens',
           'Its log-mel spectrogram, and its tokens: one every 20 ms')
-    _show(page, figures, masks(clip, hidden, right), 'masks',
+    _show(page, folder, figures.masks(clip, hidden, right), 'masks',
           'Masked Audio Modeling: grey frames were hidden, and their tokens guessed')
-    _add_attention(page, figures, models, clip)
+    _add_attention(page, folder, models, clip)
 
 def _masked_guess(
     masked,        # the stage of masked modeling
@@ -201,23 +201,22 @@ def _masked_guess(
 # %% ../../nbs/commands/07_demo.ipynb #c67fbc0a
 def _add_held_out(
     page,            # a Report
-    figures: Path,   # folder of the figures
+    folder: Path,    # of the figures
     models: dict,    # from `_train`
     test: Dataset,   # held-out clips
 ):
     "Adds what the models make of the held-out clips: their codes, a map before and after, the confusions, ten answers."
-    from hear_nb.figures.codebook import codebook
-    from hear_nb.figures.results import confusion, map_clips
+    from hear_nb import figures
     tokenizer = models['tokenizer']
     tokens = tokenizer.encode([test[i] for i in range(len(test))])
-    _show(page, figures, codebook(tokens, tokenizer.config.tokenizer.codes), 'codebook',
+    _show(page, folder, figures.codebook(tokens, tokenizer.config.tokenizer.codes), 'codebook',
           'How often each code is used in the held-out clips')
     part, y, names = test.task('family')
     for name, when in (('untrained', 'before'), ('model', 'after')):
-        points = map_clips(embed_dataset(models[name], part), part.table.family, 'pca')
-        _show(page, figures, points, f'map-{when}', f'Held-out sounds, {when} pre-training (PCA)')
+        points = figures.map_clips(embed_dataset(models[name], part), part.table.family, 'pca')
+        _show(page, folder, points, f'map-{when}', f'Held-out sounds, {when} pre-training (PCA)')
     guess = predict(models['tuned']['family'], part).argmax(1)
-    _show(page, figures, confusion(y, guess, names), 'confusion',
+    _show(page, folder, figures.confusion(y, guess, names), 'confusion',
           'What the fine-tuned model took each held-out sound for')
     page.heading('Listen: what the fine-tuned model said')
     for i in np.random.default_rng(0).permutation(len(part))[:10]:
@@ -227,19 +226,19 @@ def _add_held_out(
 # %% ../../nbs/commands/07_demo.ipynb #36099ad9
 def _add_attention(
     page,           # a Report
-    figures: Path,  # folder of the figures
+    folder: Path,   # of the figures
     models: dict,   # from `_train`
     clip: Tensor,   # (samples,) waveform at 16 kHz
 ):
     "Adds the clip's attention, and the clip as its tokens alone sound."
-    from hear_nb.analysis.tokens import audible, decoded, level
+    from hear_nb.analysis.tokens import decode_tokens, invert_log_mel, level
     from hear_nb.viz import attention
     heads = attention.attention(models['model'], clip)
-    _show(page, figures, heads.figure('all heads').axes[0], 'attention',
+    _show(page, folder, heads.figure('all heads').axes[0], 'attention',
           'Where every head of the Acoustic Model looks: row by row, from which moment to which')
     heads.close()
-    with torch.no_grad(): log_mel = decoded(models['decoder'], models['tokenizer'].encode(clip)[0])
-    page.sound(audible(log_mel, *level(clip), len(clip)), 'the same clip, made again from its tokens alone')
+    with torch.no_grad(): log_mel = decode_tokens(models['decoder'], models['tokenizer'].encode(clip)[0])
+    page.sound(invert_log_mel(log_mel, *level(clip), len(clip)), 'the same clip, made again from its tokens alone')
 
 # %% ../../nbs/commands/07_demo.ipynb #9f0ea750
 def demo(
@@ -249,6 +248,7 @@ def demo(
     live=None,            # see `training.fit`
 ) -> pd.DataFrame:
     "Trains, measures, writes a page, prints the tables and where to go next. Returns the table of accuracies."
+    needs('matplotlib', 'librosa', part='notebooks')  # for the report: not after minutes of training
     start = time.time()
     plan = _plan(minutes, seed)
     output = Path(output)

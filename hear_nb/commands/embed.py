@@ -13,7 +13,7 @@ import torch
 import numpy as np
 import pandas as pd
 
-from ..audio.decode import AudioError
+from ..audio.decode import AudioError, encode
 from ..audio.long import DecodedFile
 from .clips import Clip, find_clips, named, read_clip, Rejected
 from ..config import FRAME_RATE
@@ -24,28 +24,31 @@ from ..runs import destination, digest, Interrupted, replacing
 
 # %% ../../nbs/commands/02_embed.ipynb #f23e6fc9
 class Chunks(torch.utils.data.Dataset):
-    "Chunks of clips, decoded: (k, [(index, waveform or DecodedFile), ...] sorted by length, [(index, reason), ...])."
+    "Chunks of clips, decoded: (k, [(index, waveform or DecodedFile), ...] sorted by length, [(index, reason), ...], {index: MP3})."
     def __init__(self,
                  clips: list[Clip],
                  size: int,     # clips in a chunk
                  folder: Path,  # for long recordings
                  group: int = 16,  # chunks in which clips of one size are brought together
+                 audio: bool = False,  # make MP3s of them too
                 ):
         if size < 1: raise ValueError(f'parts of {size} files: expected at least 1')
-        self.clips, self.size, self.folder, self.group, n = clips, size, folder, group, len(clips)
+        self.clips, self.size, self.folder, self.group, self.audio, n = clips, size, folder, group, audio, len(clips)
         like = lambda i: (Path(clips[i].member or clips[i].file).suffix, clips[i].size)
         self.order = [i for at in range(0, n, size * group) for i in sorted(range(at, min(n, at + size * group)), key=like)]
 
     def __len__(self): return math.ceil(len(self.clips) / self.size)
 
     def __getitem__(self, k: int):
-        heard, wrong = [], []
+        heard, wrong, sounds = [], [], {}
         for i in self.order[k * self.size: (k + 1) * self.size]:
             clip = self.clips[i]
             try: x = read_clip(clip, self.folder / f'{i}.raw')
             except (AudioError, OSError) as e: wrong.append((i, str(e).removeprefix(f'{clip.name}: ')))
-            else: heard.append((i, x if isinstance(x, DecodedFile) else x.numpy()))  # an array goes through a pipe, not /dev/shm
-        return k, sorted(heard, key=lambda pair: len(pair[1])), wrong
+            else:
+                if self.audio: sounds[i] = encode(x, 'MP3')
+                heard.append((i, x if isinstance(x, DecodedFile) else x.numpy()))  # an array goes through a pipe, not /dev/shm
+        return k, sorted(heard, key=lambda pair: len(pair[1])), wrong, sounds
 
 # %% ../../nbs/commands/02_embed.ipynb #9554fac8
 def embed_chunk(
@@ -72,8 +75,9 @@ def write_part(
     done: dict,        # from `embed_chunk`
     wrong: list,       # (index, reason)
     frames: bool,      # write the frames too
+    sounds: dict | None = None,  # MP3 files by index, if they are to be written
 ):
-    "Writes a Parquet file with the columns index, file, seconds, vector, reason, and frames if asked for."
+    "Writes a Parquet file with the columns index, file, seconds, vector, reason, and frames and audio if asked for."
     import pyarrow as pa, pyarrow.parquet as pq
     none = (np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
     rows, reasons = [done.get(i, none) for i in names], dict(wrong)
@@ -81,6 +85,9 @@ def write_part(
                  vector=[v for v, _ in rows], reason=[reasons.get(i) for i in names])
     types = dict(index=pa.int64(), file=pa.string(), seconds=pa.float32(), vector=pa.list_(pa.float32()), reason=pa.string())
     if frames: table['frames'], types['frames'] = [list(f) for _, f in rows], pa.list_(pa.list_(pa.float32()))
+    if sounds is not None:  # as Embedding Atlas and Hugging Face have it
+        table['audio'] = [dict(bytes=sounds[i], path=f'{name}.mp3') if i in sounds else None for i, name in names.items()]
+        types['audio'] = pa.struct(dict(bytes=pa.binary(), path=pa.string()))
     with replacing(path) as draft: pq.write_table(pa.table(table, pa.schema(types.items())), draft)
 
 # %% ../../nbs/commands/02_embed.ipynb #d7a3f5bb
@@ -176,15 +183,19 @@ def _run(
     batch_size: int,
     workers: int,
     frames: bool,
+    started=None,      # called when the processes that decode have been started
 ):
     "Decodes, embeds and writes these chunks."
     workers = max(1, (os.cpu_count() or 1) // 2) if workers < 0 else workers
     workers = min(workers, len(mine) - 1)  # for a single chunk it is not worth to start one
     loader = torch.utils.data.DataLoader(chunks, batch_size=None, sampler=mine, num_workers=max(0, workers), collate_fn=_same,
                                          prefetch_factor=2 if workers > 0 else None)
-    for k, heard, wrong in loader:
+    chunks_read = iter(loader)
+    if started: started()
+    for k, heard, wrong, sounds in chunks_read:
         names = {i: chunks.clips[i].name for i in chunks.order[k * chunks.size: (k + 1) * chunks.size]}
-        write_part(folder / f'part-{k:06d}.parquet', names, embed_chunk(model, heard, batch_size), wrong, frames)
+        write_part(folder / f'part-{k:06d}.parquet', names, embed_chunk(model, heard, batch_size), wrong, frames,
+                   sounds if chunks.audio else None)
         there = len(list(folder.glob('part-*.parquet')))  # those of all processes
         bar.update(min(len(chunks.clips), there * chunks.size) - bar.n)
 
@@ -194,31 +205,34 @@ DTYPES = ('float32', 'bfloat16', 'float16')
 
 # %% ../../nbs/commands/02_embed.ipynb #b448a4f0
 def embed(
-    paths: list[str],              # files, folders, CSVs with a column `file`, WebDataset shards (.tar)
+    paths: list[str],              # files, folders, CSVs with a column `file`, WebDataset shards (.tar); or what `find_clips` returns
     model: str = 'hear-tiny',      # a name, a folder or a hub id
     output: str = 'embeddings.parquet', # a .parquet with the columns file, seconds, vector; or an .npz with files and clip
     frames: bool = False,          # write each clip's frames too
+    audio: bool = False,           # write the sounds too, as MP3: Embedding Atlas plays them (.parquet only)
     batch_size: int = 16,          # clips at once
     workers: int = -1,             # processes that decode; -1: one for every second core
     dtype: str = 'float32',        # what the model computes in: float32, bfloat16 or float16
     chunk: int = 128,              # files in a part: what is lost at most when a run is interrupted
+    started=None,                  # called when the processes that decode have been started
 ) -> int:
     "Writes the clips' vectors. Unusable files go to `rejected.csv`; an interrupted run goes on where it was. Returns 1 if any was."
     from accelerate import PartialState; from tqdm import tqdm
     output, state = Path(output), PartialState(cpu=not torch.accelerator.is_available())
     if output.suffix not in ('.parquet', '.npz'): raise ValueError(f'{output}: expected a name that ends in .parquet or .npz')
     if dtype not in DTYPES: raise ValueError(f'dtype {dtype!r}: expected {", ".join(DTYPES)}')
-    clips, rejected = find_clips(paths)
+    if audio and output.suffix != '.parquet': raise ValueError(f'{output}: sounds go into a .parquet only')
+    clips, rejected = paths if isinstance(paths, tuple) else find_clips(paths)
     if not clips: raise AudioError('no usable audio: ' + '; '.join(r.reason for r in rejected[:3]))
     hear = HEAR.from_pretrained(model).to(state.device, getattr(torch, dtype))
-    chunks = Chunks(clips, chunk, folder := output.with_name(output.name + '.parts'), group := 1 if frames else 16)
-    if state.is_main_process: _begin(folder, _fingerprint(hear, clips, dtype=dtype, frames=frames, chunk=chunk))
+    chunks = Chunks(clips, chunk, folder := output.with_name(output.name + '.parts'), group := 1 if frames or audio else 16, audio)
+    if state.is_main_process: _begin(folder, _fingerprint(hear, clips, dtype=dtype, frames=frames, audio=audio, chunk=chunk))
     state.wait_for_everyone()
     parts = [folder / f'part-{k:06d}.parquet' for k in range(len(chunks))]
     mine = [k for k in range(state.process_index, len(chunks), state.num_processes) if not parts[k].exists()]
     done = min(len(clips), chunk * sum(p.exists() for p in parts))
     with prepacked_weights(hear), tqdm(total=len(clips), initial=done, desc='embedding', unit=' files', disable=not state.is_main_process) as bar:
-        try: _run(hear, chunks, mine, folder, bar, batch_size, workers, frames)
+        try: _run(hear, chunks, mine, folder, bar, batch_size, workers, frames, started)
         except KeyboardInterrupt: raise Interrupted('stopped; the same command goes on from here') from None
     state.wait_for_everyone()
     return _finish(parts, group, output, rejected) if state.is_main_process else 0

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from ..analysis.projection import project
-from .spectrogram import _axes, MARKERS, OKABE_ITO, styled
+from .palette import ink, MARKERS, OKABE_ITO, SHARE
+from .spectrogram import _axes, _legend, _literal, black_on_white
 
 # %% ../../nbs/figures/03_results.ipynb #fdac457d
-@styled
+@black_on_white
 def map_clips(
     vectors,               # (clips, width), such as `model.embed(files).clip`
     labels,                # (clips,) names; every class gets a colour and a marker
@@ -27,15 +28,16 @@ def map_clips(
     (places, names), labels = project(vectors, method, seed), np.asarray(labels).astype(str)
     if len(labels) != len(places): raise ValueError(f'{len(labels)} labels for {len(places)} clips')
     ax = _axes(ax, (6.5, 4.5))
-    for label, colour, marker in zip(np.unique(labels), cycle(OKABE_ITO), cycle(MARKERS)):
-        ax.plot(*places[labels == label].T, marker, color=colour, mec='k', mew=.5, ms=6, alpha=.85, label=label)
-    columns = 1 + (len(np.unique(labels)) - 1) // 20
-    ax.legend(loc='center left', bbox_to_anchor=(1, .5), frameon=False, ncols=columns)
+    classes, style = np.unique(labels), dict(linestyle='', mec='k', mew=.5, ms=6, alpha=.85)
+    dots = [ax.plot(*places[labels == label].T, marker=marker, color=colour, **style)[0]
+            for label, colour, marker in zip(classes, cycle(OKABE_ITO), cycle(MARKERS))]
+    columns = 1 + (len(classes) - 1) // 20
+    _legend(ax, dots, classes, loc='center left', bbox_to_anchor=(1, .5), frameon=False, ncols=columns)
     ax.set(xticks=[], yticks=[], xlabel=names[0], ylabel=names[1])
     return ax
 
 # %% ../../nbs/figures/03_results.ipynb #ad4a8b78
-@styled
+@black_on_white
 def confusion(
     y,                 # (clips,) classes as numbers
     predicted,         # (clips,) likewise
@@ -47,11 +49,12 @@ def confusion(
     np.add.at(counts, (np.asarray(y), np.asarray(predicted)), 1)
     share, side = counts / counts.sum(1, keepdims=True).clip(min=1), 1.6 + .32 * len(names)
     ax = _axes(ax, (side + .8, side))
-    image = ax.imshow(share, cmap='cividis', vmin=0, vmax=1)
+    image = ax.imshow(share, cmap=SHARE, vmin=0, vmax=1)
     for i, j in zip(*np.nonzero(counts)):
-        ax.text(j, i, counts[i, j], ha='center', va='center', fontsize=8, color='k' if share[i, j] > .5 else 'w')
-    ax.set_xticks(range(len(names)), names, rotation=45, ha='right', rotation_mode='anchor')
-    ax.set_yticks(range(len(names)), names)
+        ax.text(j, i, counts[i, j], ha='center', va='center', fontsize=8, color=ink(image.to_rgba(share[i, j])))
+    shown = [_literal(name) for name in names]
+    ax.set_xticks(range(len(names)), shown, rotation=45, ha='right', rotation_mode='anchor')
+    ax.set_yticks(range(len(names)), shown)
     ax.set_xticks(np.arange(.5, len(names) - 1), minor=True)
     ax.set_yticks(np.arange(.5, len(names) - 1), minor=True)
     ax.grid(which='minor', color='.4', lw=.4)
@@ -61,24 +64,27 @@ def confusion(
     return ax
 
 # %% ../../nbs/figures/03_results.ipynb #bdc3eab1
-@styled
+@black_on_white
 def accuracies(
-    table: pd.DataFrame,  # columns task, method, accuracy (0 to 1) and perhaps low and high, its 95 % confidence interval
+    table: pd.DataFrame,  # task, method, accuracy (0 to 1), and maybe low and high, its 95 % confidence interval
     ax=None,              # axes to draw into; None: a new figure
 ):
     "Draws accuracies by task and method. Returns the axes. Raises ValueError if a column is missing."
-    if missing := {'task', 'method', 'accuracy'} - set(table): raise ValueError(f'no column {", ".join(sorted(missing))}')
+    missing = {'task', 'method', 'accuracy'} - set(table)
+    if missing: raise ValueError(f'no column {", ".join(sorted(missing))}')
     tasks, methods = table.task.unique().tolist(), table.method.unique().tolist()
     ax = _axes(ax, (6.5, .9 + .22 * len(tasks) * (len(methods) + 1)))
+    style, dots = dict(mec='k', mew=.5, ms=6, capsize=2, lw=1.2), []
     for i, (method, colour, marker) in enumerate(zip(methods, cycle(OKABE_ITO), cycle(MARKERS))):
         rows = table[table.method == method]
         height = [tasks.index(t) + ((i + 1) / (len(methods) + 1) - .5) for t in rows.task]
-        ends = [rows.accuracy - rows.low, rows.high - rows.accuracy] if {'low', 'high'} <= set(table) else [0 * rows.accuracy] * 2
-        ax.errorbar(100 * rows.accuracy, height, xerr=100 * np.array(ends), fmt=marker, color=colour, mec='k', mew=.5, ms=6,
-                    capsize=2, lw=1.2, label=method)
-    ax.set_yticks(range(len(tasks)), tasks)
+        ends = np.zeros((2, len(rows)))
+        if {'low', 'high'} <= set(table): ends = 100 * np.array([rows.accuracy - rows.low, rows.high - rows.accuracy])
+        style |= dict(fmt=marker, color=colour, label=method)
+        dots.append(ax.errorbar(100 * rows.accuracy, height, xerr=ends, **style))
+    ax.set_yticks(range(len(tasks)), map(_literal, tasks))
     ax.set(ylim=(len(tasks) - .5, -.5), xlim=(0, 100), xlabel='accuracy (%)')
     ax.hlines(np.arange(len(tasks) - 1) + .5, 0, 100, color='.8', lw=.8)
     ax.grid(True, axis='x', color='.9')
-    ax.legend(loc='center left', bbox_to_anchor=(1, .5), frameon=False)
+    _legend(ax, dots, methods, loc='center left', bbox_to_anchor=(1, .5), frameon=False)
     return ax

@@ -13,7 +13,7 @@ from ..parts import needs
 needs('anywidget', 'ipywidgets', 'jscatter', 'matplotlib', part='notebooks')
 
 # %% ../../nbs/viz/00_viz.ipynb #93da104a
-_views = ['attention', 'embeddings', 'player', 'tokens']
+_views = ['attention', 'embeddings', 'page', 'player', 'tokens']
 
 def __getattr__(name: str):
     "Imports a view on first use."

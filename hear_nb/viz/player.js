@@ -1,6 +1,8 @@
 // A log-mel picture, its sound and a cursor; below it tokens, above it other sounds to compare with. Text goes through
-// textContent or fillText only. The kernel is asked for a sound when it is to be heard, and not before.
+// textContent or fillText only. The kernel is asked for a sound when it is to be heard, and not before. Colours are CSS variables,
+// from figures/palette.py.
 const LEFT = 46, RIGHT = 10, AXIS = 34, STRIP = 20, GAP = 6;
+const SHORTEST = .1;  // seconds: 20 ms of a token are a mere tick
 const STEPS = [.01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600];
 
 function add(parent, tag, name, text = "") {
@@ -25,6 +27,7 @@ function render({ model, el }) {
   let pictures = [], sounds = {}, wanted = null, position = 0, stop = null, frame = null, gone = false;
 
   const get = (name) => model.get(name);
+  const colour = (name) => getComputedStyle(root).getPropertyValue("--hear-" + name).trim();
   const current = () => get("tracks")[get("track")];
   const now = () => (audio.src ? audio.currentTime : position);  // before the sound is here, the cursor can be moved all the same
   const seconds = () => Math.max(...get("tracks").map((t) => t.seconds), 1e-3);
@@ -61,18 +64,18 @@ function render({ model, el }) {
     c.beginPath(); c.rect(LEFT, y, width(), tall); c.clip();
     if (pictures[k]) c.drawImage(pictures[k], x(t.start), y, x(t.stop) - x(t.start), tall);
     if (lit.length) {
-      c.fillStyle = "#000";
+      c.fillStyle = colour("veil");
       const edge = (i) => Math.round(x(first + i * hop));  // whole pixels, or seams would show
       lit.forEach((v, i) => { c.globalAlpha = .8 * (1 - v); c.fillRect(edge(i), y, edge(i + 1) - edge(i), tall); });
-      c.globalAlpha = 1; c.strokeStyle = "#56B4E9"; c.lineWidth = 2; c.beginPath();
+      c.globalAlpha = 1; c.strokeStyle = colour("lit"); c.lineWidth = 2; c.beginPath();
       lit.forEach((v, i) => [0, 1].forEach((j) => c.lineTo(x(first + (i + j) * hop), y + (tall - 3) * (1 - v) + 2)));
       c.stroke();
     }
-    c.strokeStyle = "#fff"; c.lineWidth = 1.5; c.setLineDash([4, 3]);
+    c.strokeStyle = colour("mark"); c.lineWidth = 1.5; c.setLineDash([4, 3]);
     get("marks").forEach((s) => { c.beginPath(); c.moveTo(x(s), y); c.lineTo(x(s), y + tall); c.stroke(); });
     if (get("tracks").length > 1) {
-      c.textAlign = "left"; c.textBaseline = "top"; c.font = "bold 12px sans-serif"; c.shadowColor = "#000"; c.shadowBlur = 4;
-      c.fillStyle = k === get("track") ? "#fff" : "#ccc";
+      c.textAlign = "left"; c.textBaseline = "top"; c.font = "bold 12px sans-serif"; c.shadowColor = colour("veil"); c.shadowBlur = 4;
+      c.fillStyle = colour(k === get("track") ? "mark" : "quiet");
       c.fillText((k === get("track") ? "♪ " : "") + t.name, LEFT + 6, y + 5);
     }
     c.restore();
@@ -135,6 +138,13 @@ function render({ model, el }) {
     audio.play().catch(() => { button.textContent = "▶ Play"; });  // the browser wants a click first, or it was paused at once
   }
 
+  const tokenAt = (s) => get("strip").find(([start, length]) => s >= start && s < start + length);
+
+  function heardAs([start, length]) {  // a token's seconds, and a little around it if it is very short
+    const more = Math.max(SHORTEST - length, 0) / 2;
+    return [Math.max(start - more, 0), Math.min(start + length + more, current().seconds)];
+  }
+
   function choose(k) {
     const [from, on] = [now(), !audio.paused];
     audio.pause();
@@ -167,7 +177,10 @@ function render({ model, el }) {
     button.textContent = "▶ Play";
     label();
     const shown = get("tracks");
-    const made = await Promise.all(shown.map((t) => createImageBitmap(new Blob([t.picture], { type: "image/png" }))));
+    const made = await Promise.all(shown.map(async (t) => {  // a PNG from the kernel; a saved page promises what it is still computing
+      const picture = await t.picture;
+      return createImageBitmap(picture instanceof ImageData ? picture : new Blob([picture], { type: "image/png" }));
+    }));
     if (shown === get("tracks")) { pictures = made; draw(); }
   }
 
@@ -175,7 +188,7 @@ function render({ model, el }) {
     if (message.type === "play") { if (el.isConnected) play(message.start, message.stop); }
     else if (message.type === "pause") audio.pause();
     else if (message.type === "sound" && get("tracks").some((t) => t.id === message.id)) {
-      sounds[message.id] ??= URL.createObjectURL(new Blob([buffers[0]], { type: "audio/wav" }));
+      sounds[message.id] ??= URL.createObjectURL(new Blob([buffers[0]], { type: message.mime ?? "audio/wav" }));
       if (wanted?.[0] === message.id) play(wanted[1], wanted[2]);
     }
   }
@@ -200,14 +213,16 @@ function render({ model, el }) {
     if (!current()) return;
     const [s, y] = at(e), k = Math.min(Math.floor(y / (get("height") + GAP)), get("tracks").length - 1);
     if (k !== get("track") && y < bottom()) choose(k);
+    const run = y >= bottom() && tokenAt(s);
     model.set("clicked", s);
     model.save_changes();
-    seek(s);
+    if (run) play(...heardAs(run));
+    else seek(s);
   };
   plot.onpointermove = (e) => {
     if (!current()) return;
     const [s, y] = at(e), hz = get("hz"), row = Math.floor((1 - (y % (get("height") + GAP)) / get("height")) * hz.length);
-    const run = get("strip").find(([start, length]) => s >= start && s < start + length);
+    const run = tokenAt(s);
     const pitch = y < bottom() && hz[row] ? ` · ${Math.round(hz[row])} Hz` : "";
     readout.textContent = `${s.toFixed(2)} s${pitch}${run ? ` · token ${run[2]}` : ""}`;
   };
