@@ -245,15 +245,20 @@ class EfficientAT(Teacher):
         self.net = net
         self.train()
 
-    @torch.no_grad()
-    def say(
-        self,
-        clip: Tensor,  # (samples,) waveform at 16 kHz, at least 0.1 s
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        "Returns the clip's vector, (384,), those of its steps, (steps, 384), and the logits of the classes, (527,)."
-        features = self.net(audioset_log_mel(clip[None], SAMPLE_RATE)[..., :max(1, len(clip) // HOP)])
-        vector = features.mean((2, 3))
-        return vector[0], features[0].mean(1).T, self.net.classify(vector)[0]
+    @classmethod
+    def from_checkpoint(
+        cls,
+        source,  # path of the authors' `mn04_as_mAP_432.pt`, of a .safetensors file, or a state dict
+    ):
+        "Returns the frozen teacher; raises ValueError if the tensors are not those of mn04_as."
+        state, name = read_tensors(source), 'the state dict' if isinstance(source, Mapping) else source
+        net = MobileNet()
+        expected = {k: tuple(t.shape) for k, t in net.state_dict().items()}
+        found = {k: tuple(state[k].shape) if k in state else 'missing' for k in expected}
+        wrong = [f'{k} is {found[k]}, expected {shape}' for k, shape in expected.items() if found[k] != shape]
+        if wrong: raise ValueError(f'{name} is no mn04_as ({len(wrong)} tensors): {wrong[0]}')
+        net.load_state_dict({k: state[k] for k in expected})
+        return cls(net)
 
     def encode(self, clips: list[Tensor]) -> list[Tensor]:
         "Returns each clip's vectors, (model frames, 384), interpolated between their centres."
@@ -270,20 +275,16 @@ class EfficientAT(Teacher):
         return out
 
 # %% ../nbs/11_teachers.ipynb #c8df190d
-@patch(cls_method=True)
-def from_checkpoint(
-    cls: EfficientAT,
-    source,  # path of the authors' `mn04_as_mAP_432.pt`, of a .safetensors file, or a state dict
-) -> EfficientAT:
-    "Returns the frozen teacher; raises ValueError if the tensors are not those of mn04_as."
-    state, name = read_tensors(source), 'the state dict' if isinstance(source, Mapping) else source
-    net = MobileNet()
-    expected = {k: tuple(t.shape) for k, t in net.state_dict().items()}
-    found = {k: tuple(state[k].shape) if k in state else 'missing' for k in expected}
-    wrong = [f'{k} is {found[k]}, expected {shape}' for k, shape in expected.items() if found[k] != shape]
-    if wrong: raise ValueError(f'{name} is no mn04_as ({len(wrong)} tensors): {wrong[0]}')
-    net.load_state_dict({k: state[k] for k in expected})
-    return cls(net)
+@patch
+@torch.no_grad()
+def say(
+    self: EfficientAT,
+    clip: Tensor,  # (samples,) waveform at 16 kHz, at least 0.1 s
+) -> tuple[Tensor, Tensor, Tensor]:
+    "Returns the clip's vector, (384,), those of its steps, (steps, 384), and the logits of the classes, (527,)."
+    features = self.net(audioset_log_mel(clip[None], SAMPLE_RATE)[..., :max(1, len(clip) // HOP)])
+    vector = features.mean((2, 3))
+    return vector[0], features[0].mean(1).T, self.net.classify(vector)[0]
 
 # %% ../nbs/11_teachers.ipynb #48f81751
 def whisper_log_mel(

@@ -232,7 +232,8 @@ def _loader(draws: TrainingClips, step: int, cfg: TrainConfig):
                   cfg.seed, draws.blocks)
     # a generator of its own, or starting the loader would draw from the one that was just restored
     generator = torch.Generator().manual_seed(cfg.seed)
-    return torch.utils.data.DataLoader(draws, batch_sampler=order, collate_fn=getattr(draws, 'collate', collate),
+    join = getattr(draws, 'collate', collate)  # lessons of several kinds know how they make a batch
+    return torch.utils.data.DataLoader(draws, batch_sampler=order, collate_fn=join,
                                        num_workers=cfg.workers, generator=generator)
 
 # %% ../../nbs/training/01_loop.ipynb #01453b1a
