@@ -553,3 +553,16 @@ def add(self: Explorer,
     self.maps.build(self.colours, self.color.value)
     self._say(f'{Path(path).name} is placed')
     self.select([first])
+
+# %% ../../nbs/viz/02_embeddings.ipynb #b205a531
+@patch
+def save(self: Explorer,
+         path,              # the HTML file to write
+         title: str = '',   # '': how many sounds there are
+         where: str = 'inside',  # the sounds; or 'folder', beside the page, for thousands of them
+        ) -> Path:
+    "Writes the map as a page that needs no Python. Returns its path. Raises ValueError, AudioError, OSError."
+    from hear_nb.viz.page import save_sound_map
+    path = save_sound_map(path, self.wait().sounds, self.color.value, title=title, where=where)
+    self._say(f'the map is in {path}')
+    return path
