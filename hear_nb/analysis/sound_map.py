@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Space', 'SoundMap']
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #11a02d31
+# %% ../../nbs/analysis/05_sound_map.ipynb #a38847ef
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..audio.frontend import _frontend
 from ..config import FRAME_RATE, frame_times, STACK
 from ..data.dataset import Dataset
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #83bdb6fa
+# %% ../../nbs/analysis/05_sound_map.ipynb #bed16cec
 class Space:
     "Vectors, (points, width), on a plane."
     def __init__(self,
@@ -36,14 +36,14 @@ class Space:
         self.centre, self.weights, self.lengths = self._measures()
 
     def _measures(self):
-        "Returns what every search for neighbours needs: the mean, each dimension's weight, the points' squared lengths."
+        "Returns what every search needs: the mean, each dimension's weight, the points' squared lengths."
         centre = self.vectors.mean(0, dtype=np.float64).astype(np.float32)
         weights = 1 / (self.vectors.std(0) + 1e-6)**2
         away = self.vectors - centre
         return centre, weights, np.einsum('nd,nd,d->n', away, away, weights)
 
     def nearest(self, point: int, n: int, apart: np.ndarray) -> list[tuple[int, float]]:
-        "Returns the `n` nearest of the points that are `apart`, (points,) booleans, and their distances, nearest first."
+        "Returns the `n` nearest of the points that are `apart` (booleans), and their distances, nearest first."
         x = self.vectors
         score = self.lengths - 2 * (x @ (self.weights * (x[point] - self.centre)))
         score[~apart] = np.inf
@@ -53,7 +53,7 @@ class Space:
         away = np.sqrt(((x[found] - x[point])**2 * self.weights).sum(1))
         return [(int(found[i]), float(away[i])) for i in np.argsort(away, kind='stable')[:n]]
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #d9ff64b4
+# %% ../../nbs/analysis/05_sound_map.ipynb #b337309c
 @patch
 def fit(self: Space,
         projection: Projection,
@@ -61,8 +61,9 @@ def fit(self: Space,
        ):
     "Lays the points out anew. Points that come meanwhile are placed on the new map."
     vectors = self.vectors
-    places, late = projection.fit(vectors, report), self.vectors[len(vectors):]
-    self.projection, self.places = projection, np.concatenate([places, projection.transform(late)]) if len(late) else places
+    places = projection.fit(vectors, report)
+    if len(late := self.vectors[len(vectors):]): places = np.concatenate([places, projection.transform(late)])
+    self.projection, self.places = projection, places
 
 @patch
 def append(self: Space,
@@ -73,7 +74,7 @@ def append(self: Space,
     self.places = np.concatenate([self.places, self.projection.transform(vectors)])
     self.centre, self.weights, self.lengths = self._measures()
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #59dff5cf
+# %% ../../nbs/analysis/05_sound_map.ipynb #84d35fe7
 def _names(values: pd.Series) -> pd.Series:
     "Returns any column as text, '' where there is no value."
     gaps = [types.is_scalar(v) and pd.isna(v) for v in values]
@@ -82,7 +83,7 @@ def _names(values: pd.Series) -> pd.Series:
 _GAPS = ('', 'nan', 'na', 'n/a', '<na>', 'none', 'null', 'nat', '-')  # what people write for a missing number
 
 def _numbers(values: pd.Series) -> pd.Series | None:
-    "Returns any column as numbers (of dates, seconds since the first; of durations, seconds), NaN for gaps; None if it holds other things."
+    "Returns any column as numbers, NaN for gaps (of dates, seconds since the first); None if it holds other things."
     kind = values.dtype
     if types.is_bool_dtype(kind) or types.is_complex_dtype(kind) or isinstance(kind, pd.CategoricalDtype): return None
     if types.is_datetime64_any_dtype(kind): return (values - values.min()).dt.total_seconds()
@@ -95,13 +96,13 @@ def _numbers(values: pd.Series) -> pd.Series | None:
         if (numbers.isna() & ~gaps).any(): return None
     return numbers.where(np.isfinite(numbers))
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #525100d0
+# %% ../../nbs/analysis/05_sound_map.ipynb #f4f51950
 class SoundMap:
     "Sounds on one or more maps: `table` (a row a clip), `points` (a row a point), `spaces`. It knows no screen."
     def __init__(self,
                  spaces: list[Space],  # the first is searched for neighbours and clusters
                  data: Dataset,        # the clips
-                 points: pd.DataFrame | None = None,  # a column `row`, the clip's, and maybe `time` (s); None: a point a clip
+                 points: pd.DataFrame | None = None,  # the clip's `row`, and maybe `time` (s); None: a point a clip
                  tokenizer=None,       # an AcousticTokenizer, for the colour 'token'
                  classifier=None,      # a fine-tuned HEAR, for the colour 'predicted'
                  seed: int = 0,        # of projections and clusters
@@ -115,7 +116,8 @@ class SoundMap:
         self._computed = {'token': [], 'predicted': []}  # a value a clip, as far as they were asked for
         for space in spaces:
             if len(space.vectors) != len(self.points):
-                raise ValueError(f'{space.name or "the map"} has {len(space.vectors)} vectors for {len(self.points)} points')
+                named = space.name or 'the map'
+                raise ValueError(f'{named} has {len(space.vectors)} vectors for {len(self.points)} points')
 
     def __repr__(self): return f'SoundMap({len(self.points)} points of {len(self.table)} clips)'
 
@@ -138,7 +140,7 @@ def _unique(names: list[str]) -> list[str]:
         made.append(next(t for t in tries if t not in made))
     return made
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #2e7ea69f
+# %% ../../nbs/analysis/05_sound_map.ipynb #3c7b9296
 @patch
 def nearest(self: SoundMap,
             point: int,  # number of a point
@@ -147,7 +149,7 @@ def nearest(self: SoundMap,
     "Returns the points of other clips that are nearest in the first space, in all its dimensions, and their distances."
     return self.spaces[0].nearest(point, n, (self.points.row != self.points.row[point]).to_numpy())
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #91fa5a8e
+# %% ../../nbs/analysis/05_sound_map.ipynb #c722ffa2
 @patch
 def find(self: SoundMap,
          text: str,  # searched in all columns, whatever the case; '': nothing is found
@@ -161,7 +163,7 @@ def find(self: SoundMap,
 def spectrum(self: SoundMap,
              points,  # numbers of points
             ) -> np.ndarray:
-    "Returns their mean standardised log-mel spectrum, (128,): of clips over their time, of frames at their moment. Raises AudioError."
+    "Returns their mean standardised log-mel spectrum, (128,), of whole clips or of moments. Raises AudioError."
     rows = []
     for p in points:
         log_mel, time = _frontend()(self.data[int(self.points.row[p])][None]).log_mel[0].numpy(), self.time(p)
@@ -169,14 +171,15 @@ def spectrum(self: SoundMap,
         rows.append((log_mel if time is None else log_mel[:, first:first + STACK]).mean(1))
     return np.mean(rows, 0)
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #8dfd51d9
+# %% ../../nbs/analysis/05_sound_map.ipynb #4586f398
 @patch
 def values(self: SoundMap,
            column: str,  # of the table, or 'cluster', 'token', 'predicted'
            report=lambda text, share: None,  # is told what is being done, and the share that is
           ) -> pd.Series:
     "Returns a value a point. Raises ValueError if there is no such column, AudioError."
-    if column not in self.columns: raise ValueError(f'no column {column!r} to colour by; there are {", ".join(self.columns)}')
+    if column not in self.columns:
+        raise ValueError(f'no column {column!r} to colour by; there are {", ".join(self.columns)}')
     if column in self.table: return self.table[column].iloc[self.points.row].reset_index(drop=True)
     if column == 'cluster': return pd.Series(_clusters(self.spaces[0].vectors, self.seed).astype(str), dtype=object)
     known, ask = self._computed[column], _class if column == 'predicted' else _tokens
@@ -191,12 +194,13 @@ def columns(self: SoundMap) -> list[str]:
     computed = ['cluster', *['token'] * (self.tokenizer is not None), *['predicted'] * (self.classifier is not None)]
     return [*self.table, *(c for c in computed if c not in self.table)]
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #fd76259b
+# %% ../../nbs/analysis/05_sound_map.ipynb #16a19f68
 def _clusters(vectors: np.ndarray, seed: int) -> np.ndarray:
     "Returns a cluster's number a vector, by k-means on standardised dimensions; at most 8."
     from sklearn.cluster import KMeans
     from sklearn.preprocessing import StandardScaler
-    return KMeans(min(8, len(vectors)), n_init=3, random_state=seed).fit_predict(StandardScaler().fit_transform(vectors))
+    z = StandardScaler().fit_transform(vectors)
+    return KMeans(min(8, len(z)), n_init=3, random_state=seed).fit_predict(z)
 
 def _tokens(sounds: SoundMap, waveform) -> np.ndarray: return sounds.tokenizer.encode(waveform)[0]
 
@@ -207,17 +211,18 @@ def _class(sounds: SoundMap, waveform) -> str:
     return str(model.config.labels[best] if model.config.labels else best)
 
 def _at(value, time: float | None) -> str:
-    "Returns a clip's value at a moment: of tokens, the one there, or without a moment the commonest; a class is the same all the time."
+    "Returns the token at a moment, without a moment the commonest; or a class, which is the same all the time."
     if isinstance(value, str): return value
-    return str(np.bincount(value).argmax() if time is None else value[min(round(time * FRAME_RATE), len(value) - 1)])
+    if time is None: return str(np.bincount(value).argmax())
+    return str(value[min(round(time * FRAME_RATE), len(value) - 1)])
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #e0467879
+# %% ../../nbs/analysis/05_sound_map.ipynb #65a4d5d5
 @patch
 def colours(self: SoundMap,
             column: str,  # see `values`
             report=lambda text, share: None,  # likewise
            ) -> pd.Series:
-    "Returns a column's values, one a point, as they are to be seen: numbers (NaN: none), or a categorical of at most 21 names."
+    "Returns a column as it is to be seen, a value a point: numbers (NaN: none), or a categorical of at most 21 names."
     values = self.values(column, report)
     numbers = _numbers(values) if column in self.table else None
     if numbers is not None and numbers.nunique() > 20: return numbers
@@ -231,11 +236,11 @@ def colours(self: SoundMap,
 def _ordered(values: pd.Series) -> bool: return isinstance(values.dtype, pd.CategoricalDtype) and values.dtype.ordered
 
 def _number(name: str) -> float:
-    "Returns what a name says if it is a number, or else infinity, so that names that are numbers come first, in their order."
+    "Returns a name's number, or infinity, so that names that are numbers come first, in their order."
     number = pd.to_numeric(name, errors='coerce')
     return float(number) if np.isfinite(number) else np.inf
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #8f80ed1e
+# %% ../../nbs/analysis/05_sound_map.ipynb #1cf3d32b
 @patch
 def ends(self: SoundMap, column: str) -> tuple[str, str]:
     "Returns the least and the greatest value of a column of numbers or dates, as text."
@@ -252,7 +257,7 @@ def offered(self: SoundMap) -> list[str]:
         return names > 1 and (names <= max(20, len(self.table) // 2) or numbers is not None)
     return [c for c in self.columns if c not in self.table or useful(c)]
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #e9bea297
+# %% ../../nbs/analysis/05_sound_map.ipynb #bd2494d1
 @patch
 def label(self: SoundMap,
           points,     # numbers of points
@@ -282,7 +287,7 @@ def _relative(file: Path, folder: Path) -> str:
     try: return os.path.relpath(file.resolve(), folder.resolve())
     except ValueError: return str(file.resolve())
 
-# %% ../../nbs/analysis/05_sound_map.ipynb #f12714c0
+# %% ../../nbs/analysis/05_sound_map.ipynb #21f79cc4
 @patch
 def add(self: SoundMap,
         path,      # of a recording
@@ -300,9 +305,10 @@ def add(self: SoundMap,
 
 def _with_row(table: pd.DataFrame, file: str) -> pd.DataFrame:
     "Returns the table with one more row, of which only the file is known."
-    whole = {c: {'i': 'Int64', 'u': 'UInt64', 'b': 'boolean'}[t.kind] for c, t in table.dtypes.items() if t.kind in 'iub'}
+    wider = {'i': 'Int64', 'u': 'UInt64', 'b': 'boolean'}  # that have room for a gap
+    whole = {c: wider[t.kind] for c, t in table.dtypes.items() if t.kind in wider}
     longer = table.astype(whole).reindex(range(len(table) + 1))
-    text = [c for c in table if table[c].dtype.kind == 'O' and all(isinstance(v, str) for v in table[c])]
+    text = [c for c in table if types.is_string_dtype(table[c])]
     longer.loc[len(table), text] = ''  # as a CSV has it
     longer.loc[len(table), 'file'] = file
     return longer
