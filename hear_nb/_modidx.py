@@ -1603,6 +1603,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'hear_nb.viz.player.Player.figure': ('viz/player.html#player.figure', 'hear_nb/viz/player.py'),
                                     'hear_nb.viz.player.Player.pause': ('viz/player.html#player.pause', 'hear_nb/viz/player.py'),
                                     'hear_nb.viz.player.Player.play': ('viz/player.html#player.play', 'hear_nb/viz/player.py'),
+                                    'hear_nb.viz.player.Player.save': ('viz/player.html#player.save', 'hear_nb/viz/player.py'),
                                     'hear_nb.viz.player.Player.show': ('viz/player.html#player.show', 'hear_nb/viz/player.py'),
                                     'hear_nb.viz.player._Numbers': ('viz/player.html#_numbers', 'hear_nb/viz/player.py'),
                                     'hear_nb.viz.player._Numbers.__init__': ('viz/player.html#_numbers.__init__', 'hear_nb/viz/player.py'),

@@ -509,6 +509,20 @@ def export(self: Explorer,
     self._say(f'{len(self.sounds.clips(self.selection)) if only_selected else len(self.table)} clips are in {path}')
     return path
 
+# %% ../../nbs/viz/02_embeddings.ipynb #f2a86b13
+@patch
+def save(self: Explorer,
+         path,                    # the HTML file to write; its folder must exist
+         title: str = '',         # '': how many sounds there are
+         sounds: str = 'inside',  # or 'folder': beside the page, for thousands of them
+        ) -> Path:
+    "Writes the map to a page that needs no Python, when all work in the background is done. Returns its path. Raises AudioError, OSError."
+    from hear_nb.viz.page import save_sound_map
+    self.wait()
+    path = save_sound_map(path, self.sounds, self.color.value, title, self.method.label, sounds)
+    self._say(f'the page is {path}')
+    return path
+
 # %% ../../nbs/viz/02_embeddings.ipynb #f7b9ffde
 def _receive(view: Explorer, name: str, content: bytes):
     "Takes a file from the page."
@@ -553,16 +567,3 @@ def add(self: Explorer,
     self.maps.build(self.colours, self.color.value)
     self._say(f'{Path(path).name} is placed')
     self.select([first])
-
-# %% ../../nbs/viz/02_embeddings.ipynb #b205a531
-@patch
-def save(self: Explorer,
-         path,              # the HTML file to write
-         title: str = '',   # '': how many sounds there are
-         where: str = 'inside',  # the sounds; or 'folder', beside the page, for thousands of them
-        ) -> Path:
-    "Writes the map as a page that needs no Python. Returns its path. Raises ValueError, AudioError, OSError."
-    from hear_nb.viz.page import save_sound_map
-    path = save_sound_map(path, self.wait().sounds, self.color.value, title=title, where=where)
-    self._say(f'the map is in {path}')
-    return path

@@ -196,3 +196,13 @@ def _light(ax, light):
     veil[0, :, 3] = .8 * (1 - light)
     ax.imshow(veil, extent=(edges[0], edges[-1], *ax.get_ylim()), aspect='auto', interpolation='nearest')
     ax.stairs(light * N_MELS - 1, edges, color=ON_SPECTROGRAM['lit'], lw=1.5)
+
+# %% ../../nbs/viz/01_player.ipynb #9b60d2f4
+@patch
+def save(self: Player,
+         path,             # the HTML file to write; its folder must exist
+         title: str = '',  # '': the player's own
+        ) -> Path:
+    "Writes what is shown, with its sounds, to a page that needs no Python: see `viz.page`. Returns its path. Raises OSError."
+    from hear_nb.viz.page import save_players
+    return save_players(path, self, title)
