@@ -444,6 +444,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'hear_nb/commands/evaluate.py'),
                                            'hear_nb.commands.evaluate._format_results': ( 'commands/evaluate.html#_format_results',
                                                                                           'hear_nb/commands/evaluate.py'),
+                                           'hear_nb.commands.evaluate._measure_all': ( 'commands/evaluate.html#_measure_all',
+                                                                                       'hear_nb/commands/evaluate.py'),
                                            'hear_nb.commands.evaluate._methods': ( 'commands/evaluate.html#_methods',
                                                                                    'hear_nb/commands/evaluate.py'),
                                            'hear_nb.commands.evaluate.evaluate': ( 'commands/evaluate.html#evaluate',

@@ -320,7 +320,7 @@ def _resume(
         raise ValueError(f'{part} is an unfinished measurement with other settings: repeat that, or delete it')
     return stored
 
-# %% ../../nbs/commands/08_bench.ipynb #4722a631
+# %% ../../nbs/commands/08_bench.ipynb #c51974cc
 def _check_bench(lists: dict[str, list], repeats: int, seed: int):
     "Raises ValueError for settings of `bench` that cannot be."
     for name, values in lists.items():
@@ -331,6 +331,7 @@ def _check_bench(lists: dict[str, list], repeats: int, seed: int):
     for value in lists['threads']: check(int, least=0, threads=value)
     check(int, least=1, repeats=repeats); check(int, least=0, seed=seed)
 
+# %% ../../nbs/commands/08_bench.ipynb #4722a631
 def bench(
     output: str = 'bench.json',           # the figures; an unfinished measurement beside it, in .part, is resumed
     sizes: list[str] = ('base', 'tiny'),  # of HEAR

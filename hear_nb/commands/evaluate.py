@@ -43,17 +43,18 @@ def evaluate(
     check_choice(PROTOCOLS, protocol=protocol)
     cfg = TrainConfig(steps=steps, batch_size=batch_size, lr=lr, seconds=seconds, seed=seed)
     clips = open_dataset(data, root, separator)
-    name, runs = 'model' if isinstance(model, HEAR) else str(model), Path(output).with_suffix('.runs') if output else None
     if output: destination(output)
+    name = 'model' if isinstance(model, HEAR) else str(model)
     model = model if isinstance(model, HEAR) else HEAR.from_pretrained(model)
-    clips = clips.where(usable(clips))  # before anything is measured, so that every method is asked about the same clips
-    methods, results = _methods(model, name, alone, seed), []
+    clips = clips.where(usable(clips))  # first of all: every method is asked about the same clips
+    methods = _methods(model, name, alone, seed)
+    runs = Path(output).with_suffix('.runs') if output else None
+    figures: list[dict] = []
     for column in [label] if label else list(clips.tasks) or ['label']:
-        places = {title: runs and runs / column / ('model' if m is model else 'untrained') for title, m in methods.items()}
-        rows = [measure(clips, column, m, title, protocol, folds, cfg, places[title]) for title, m in methods.items()]
-        print(_format_results(rows), end='\n\n')
-        results += [dict(dataset=str(data), protocol=protocol, **r.as_json()) for r in rows]
-    if output: Path(output).write_text(json.dumps(results, indent=1))
+        results = _measure_all(clips, column, methods, protocol, folds, cfg, runs and runs / column)
+        print(_format_results(results), end='\n\n')
+        figures += [dict(dataset=str(data), protocol=protocol, **r.as_json()) for r in results]
+    if output: Path(output).write_text(json.dumps(figures, indent=1))
 
 # %% ../../nbs/commands/04_evaluate.ipynb #285945e5
 def _methods(model: HEAR, name: str, alone: bool, seed: int) -> dict:
@@ -64,6 +65,15 @@ def _methods(model: HEAR, name: str, alone: bool, seed: int) -> dict:
         untrained = HEAR(model.config).eval()
     return {name: model, 'untrained, the same size': untrained, **{m: m for m in reversed(BASELINES)}}
 
+def _measure_all(clips, label: str, methods: dict, protocol: str, folds, cfg: TrainConfig, runs=None) -> list[Result]:
+    "Returns the results of all methods, the model's first; `runs` is the folder of their fine-tuning."
+    results = []
+    for n, (title, method) in enumerate(methods.items()):
+        run = runs and runs / ('untrained' if n else 'model')
+        results.append(measure(clips, label, method, title, protocol, folds, cfg, run))
+    return results
+
+# %% ../../nbs/commands/04_evaluate.ipynb #f5a919f5
 def _format_confusion(
     result: Result,  # of clips with one class each
     most: int = 20,  # classes that still fit into a matrix

@@ -6,6 +6,8 @@
 __all__ = ['Probe', 'probe', 'log_mel_statistics', 'wilson_interval', 'fold_interval', 'embed_dataset', 'predict']
 
 # %% ../../nbs/evaluation/01_probe.ipynb #084558e0
+from typing import Any
+
 import torch
 import numpy as np
 
@@ -38,7 +40,7 @@ class Probe:
         if kind not in ('linear', 'knn'): raise ValueError(f'a probe of kind {kind!r}: there are linear and knn')
         self.kind = kind
         self.several = False  # classes a clip
-        self.model = None
+        self.model: Any = None  # scikit-learn's, once it is fitted
 
     def fit(self,
             x: np.ndarray,  # (clips, D) vectors
