@@ -81,7 +81,7 @@ def explorer(data, **options):
     return explore(vectors(), data, method="pca", **options).wait()
 
 
-@pytest.mark.parametrize("column", map(str, COLUMNS))
+@pytest.mark.parametrize("column", [str(c) for c in COLUMNS])
 def test_every_kind_of_column(files, column):
     sounds = SoundMap([Space("", vectors())], whole(files))
     before = sounds.colours(column)

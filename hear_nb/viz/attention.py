@@ -51,7 +51,7 @@ class Attention(_View):
         self.maps, self.player, self.next, self.drawn = clip, Player(clip.waveform, title=title), None, None
         layers = len(clip.acoustic.modules)
         names = ['rollout', *range(layers), *(['Task Model'] if clip.task else [])]
-        self.layer = widgets.Dropdown(options=names, value=layers - 1, description='layer')  # `None` looks like no choice
+        self.layer = widgets.Dropdown(options=names, value=layers - 1, description='layer')
         self.head = widgets.Dropdown(options=['mean', *range(clip.acoustic.heads)], description='head')
         self.window = widgets.BoundedIntText(0, 0, len(clip.acoustic.windows.clip) - 1, description='window')
         shown = [v for v in PICTURES if v != 'click' and (clip.task or v != 'task model')]

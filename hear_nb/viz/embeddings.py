@@ -438,7 +438,7 @@ def _moments(counts: np.ndarray, frames: int, seed: int) -> tuple[np.ndarray, np
 
 # %% ../../nbs/viz/02_embeddings.ipynb #ec8d84d6
 def explore(
-    embedding,              # a model, (model, layer), an Embedding, (clips, width) vectors; or a dict of two of those, by name
+    embedding,              # a model, (model, layer), an Embedding or (clips, width) vectors; or a dict of two, by name
     data: Dataset,          # the clips, in the same order
     color: str | None = None,  # a column, 'cluster', 'token' or 'predicted'; None: the label
     method: str = 'umap',      # or 'pca'
