@@ -5,6 +5,11 @@
 # %% auto #0
 __all__ = ['COMMANDS', 'options', 'arguments', 'command', 'main']
 
+# %% ../nbs/15_cli.ipynb #7dd99ecb
+from .config import spin_briefly
+
+spin_briefly()  # before torch is loaded
+
 # %% ../nbs/15_cli.ipynb #ed31f580
 import argparse, re, sys
 from dataclasses import fields

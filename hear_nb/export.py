@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from torch import nn, Tensor
 
 from .audio.batch import length_mask
-from .config import EPS, HOP, N_BINS, N_FFT, STACK, WINDOW
+from .config import EPS, HOP, N_BINS, N_FFT, STACK, WINDOW, check_choice
 from .model.acoustic import ramp
 from .model.hear import HEAR
 from .parts import needs
@@ -261,7 +261,7 @@ def export(
     logits: bool = True,         # with Task Model and head; False: frames and clip vectors only
 ) -> Path:
     "Writes an ONNX file that takes any number of clips of any length. Returns its path. Raises ValueError, ImportError."
-    if format not in ('onnx', 'int8'): raise ValueError(f'format {format!r}: expected onnx or int8')
+    check_choice(('onnx', 'int8'), format=format)
     needs('onnx', 'onnxruntime', 'onnxscript', part='onnx')
     model, output = HEAR.from_pretrained(model) if isinstance(model, (str, PathLike)) else model, destination(output)
     names = ['waveform', 'lengths'] if frontend else ['log_mel', 'power', 'lengths']

@@ -12,7 +12,7 @@ import torch
 from torch import nn, Tensor
 
 from .audio.decode import AudioError
-from .config import frame_times, SAMPLE_RATE, WINDOW
+from .config import SAMPLE_RATE, WINDOW, check, frame_times
 from .model.hear import HEAR
 from .model.task import pool
 
@@ -26,6 +26,7 @@ class Hear21(nn.Module):
                  batch_size: int = 16,  # clips at once, however many the kit sends
                 ):
         super().__init__()
+        check(int, least=1, batch_size=batch_size)
         self.model, self.batch_size = model, batch_size
         self.timestamp_embedding_size: int = model.config.acoustic.width
         self.scene_embedding_size: int = 3 * model.config.acoustic.width

@@ -35,6 +35,7 @@ _HEAR_NAMES = [
     ('decoder.linear', 'head.hidden'), ('decoder.batch_norm', 'head.norm'), ('decoder.out', 'head.out')]
 _TOKENIZER_NAMES = [('tokenizer.encoder.', 'encoder.'), ('tokenizer.linear', 'codes')]
 
+# %% ../nbs/10_published.ipynb #f5a3e500
 def _rename(
     name: str,           # of a tensor
     table: list,         # `_HEAR_NAMES` or `_TOKENIZER_NAMES`
@@ -77,6 +78,7 @@ def _shape(
         raise ValueError(f'misshapen: {both} is {tuple(sizes)}, expected {dims} dimensions')
     return sizes
 
+# %% ../nbs/10_published.ipynb #066cc347
 def _encoder_config(
     state: dict[str, Tensor],  # our names
     prefix: str,               # of the encoder's tensors
@@ -91,6 +93,7 @@ def _encoder_config(
     layers = len({k.removeprefix(stack).split('.')[0] for k in state if k.startswith(stack)})
     return EncoderConfig(width, ffn, heads, layers, rows // 2, rows // 12 if overlap is None else overlap)
 
+# %% ../nbs/10_published.ipynb #f0409a7d
 def _task_config(
     state: dict[str, Tensor],  # our names
     heads: int,                # of the Task Model: they are not in the file

@@ -16,7 +16,7 @@ import pytest
 import soundfile as sf
 import torch
 
-from hear_nb.data.benchmarks import CARDS, FSDD_SAMPLES, samples_digest
+from hear_nb.data.benchmarks import COLLECTIONS, FSDD_SAMPLES, samples_digest
 from hear_nb.data.read import open_dataset
 from hear_nb.commands.evaluate import recipe, RECIPES
 from hear_nb.evaluation.protocol import measure
@@ -143,7 +143,7 @@ def server(monkeypatch, tmp_path):
 def offered(monkeypatch, server, name, content, ending):
     "Lets the card of a collection point at the server."
     url = server[0](f'{name}.{ending}', content)
-    monkeypatch.setattr(CARDS[name], 'archives', {url: 'sha256:' + hashlib.sha256(content).hexdigest()})
+    monkeypatch.setattr(COLLECTIONS[name], 'archives', {url: 'sha256:' + hashlib.sha256(content).hexdigest()})
 
 
 @pytest.fixture(scope='module')
@@ -167,8 +167,8 @@ def test_download_is_resumed_checked_and_kept(monkeypatch, server, tmp_path):
 
 def test_changed_download_is_refused(monkeypatch, server, tmp_path):
     offered(monkeypatch, server, 'esc50', packed(esc50, tmp_path / 'esc', 'zip', 'ESC-50-master'), 'zip')
-    url, = CARDS['esc50'].archives
-    monkeypatch.setattr(CARDS['esc50'], 'archives', {url: 'sha256:' + '0' * 64})
+    url, = COLLECTIONS['esc50'].archives
+    monkeypatch.setattr(COLLECTIONS['esc50'], 'archives', {url: 'sha256:' + '0' * 64})
     with pytest.raises(ValueError, match='hash'): open_dataset('esc50')
     assert not (tmp_path / 'cache/esc50').exists()
 
@@ -179,7 +179,7 @@ def test_two_processes_fetch_at_once(monkeypatch, server, tmp_path):
     code = f"""
 import pooch, requests, tqdm.auto
 from hear_nb import datasets
-datasets.CARDS['esc50'].archives = {CARDS['esc50'].archives}
+datasets.COLLECTIONS['esc50'].archives = {COLLECTIONS['esc50'].archives}
 print('ready', flush=True)
 input()
 print(len(datasets.esc50()))"""
@@ -215,7 +215,7 @@ def test_recipe(column, monkeypatch, server, tmp_path, tiny, capsys):
     if column == 'ESC-50': offered(monkeypatch, server, 'esc50', packed(esc50, tmp_path / 'esc', 'zip', 'ESC-50-master'), 'zip')
     elif column == 'VoxCeleb1': voxceleb1(own := tmp_path / 'vox')
     else:
-        name = RECIPES[column]['dataset']
+        name = RECIPES[column]['data']
         offered(monkeypatch, server, name.removesuffix('_12'), packed(speech_commands, tmp_path / 'gsc', 'tar'), 'tar.gz')
         if name.endswith('_12'): offered(monkeypatch, server, name, packed(twelve, tmp_path / 'test', 'tar'), 'tar.gz')
     output = tmp_path / 'out.json'

@@ -232,7 +232,7 @@ def test_csv_is_read_back_as_it_was(opened, tmp_path):
 
 
 def test_neighbours_and_play_all(opened, saved, sounds):
-    page, (dataset, table) = opened(saved), sounds
+    page, (_, table) = opened(saved), sounds
     page.mouse.click(*dot(page, 20))
     title(page, name(table, 20))
     beside = page.locator("#near .name").first.inner_text()

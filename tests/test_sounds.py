@@ -18,7 +18,7 @@ from hear_nb.audio.files import SOUND_ENDINGS, is_sound, sounds_in
 from hear_nb.audio.long import DecodedFile, open_clip
 from hear_nb.commands.clips import find_clips, read_clip
 from hear_nb.data.read import from_folder
-from hear_nb.data.sampling import Draws, usable
+from hear_nb.data.sampling import TrainingClips, usable
 from hear_nb.data.shards import open_shards
 
 NOTE = bytes.fromhex('00051607') + b'\0\2\0\0Mac OS X        ' + bytes(200)  # what macOS keeps beside a file
@@ -343,7 +343,7 @@ def test_training_goes_on_beside_bad_files(folder):
     data = from_folder(folder)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
-        draws = Draws(data, .2)
+        draws = TrainingClips(data, .2)
         for _ in range(2):
             for i in range(len(data)): assert len(draws[i, (0, i)][0]) == 3200
     said = ' '.join(str(w.message) for w in caught)

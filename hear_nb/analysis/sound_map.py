@@ -308,7 +308,7 @@ def _with_row(table: pd.DataFrame, file: str) -> pd.DataFrame:
     wider = {'i': 'Int64', 'u': 'UInt64', 'b': 'boolean'}  # that have room for a gap
     whole = {c: wider[t.kind] for c, t in table.dtypes.items() if t.kind in wider}
     longer = table.astype(whole).reindex(range(len(table) + 1))
-    text = [c for c in table if types.is_string_dtype(table[c])]
+    text = [c for c in table if types.is_string_dtype(table[c]) and not isinstance(table[c].dtype, pd.CategoricalDtype)]
     longer.loc[len(table), text] = ''  # as a CSV has it
     longer.loc[len(table), 'file'] = file
     return longer

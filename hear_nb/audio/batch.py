@@ -12,6 +12,7 @@ import torch
 from torch import nn, Tensor
 
 from .decode import AudioError, load
+from ..config import check
 
 # %% ../../nbs/audio/03_batch.ipynb #d36a89c2
 def pad_batch(
@@ -44,7 +45,7 @@ def batches(
     batch_size: int = 16,           # clips at once
 ):
     "Yields (waveform, lengths) as from `pad_batch`, in order. Raises AudioError, naming the file or the item."
-    if batch_size < 1: raise ValueError(f'{batch_size} clips at once: expected at least 1')
+    check(int, least=1, batch_size=batch_size)
     clips = items(x)
     for start in range(0, len(clips), batch_size):
         chunk = clips[start: start + batch_size]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .containers import fill_in_sizes, mpeg_frame, mpeg_runs, ogg_links, prepend_count, tag_size, view
 from .ffmpeg import FFmpegReader, foreign_format
-from ..config import SAMPLE_RATE, WINDOW
+from ..config import SAMPLE_RATE, WINDOW, check
 
 # %% ../../nbs/audio/01_decode.ipynb #49b060fc
 class AudioError(ValueError):
@@ -257,6 +257,7 @@ def read_blocks(
 ):
     "Yields a file's waveform at 16 kHz in mono float32 arrays. Raises AudioError, at the latest at the end."
     import soxr
+    check(float, least=WINDOW / SAMPLE_RATE, seconds=seconds)
     name = str(name or source)
     with open_sound(source, name) as readers:
         for reader in readers:

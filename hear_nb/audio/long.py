@@ -14,7 +14,7 @@ import numpy as np
 
 from .batch import items
 from .decode import load, open_sound, read_blocks
-from ..config import SAMPLE_RATE
+from ..config import SAMPLE_RATE, check
 
 # %% ../../nbs/audio/04_long.ipynb #230b6e79
 class DecodedFile:
@@ -77,7 +77,7 @@ def clips(
     batch_size: int = 16,           # clips in a list
 ):
     "Yields, in order, lists of waveforms, and between them each clip of more than `LONG` by itself. Raises AudioError."
-    if batch_size < 1: raise ValueError(f'{batch_size} clips at once: expected at least 1')
+    check(int, least=1, batch_size=batch_size)
     batch = []
     for i, item in enumerate(items(x)):
         clip = open_clip(item, sample_rate, f'item {i}')

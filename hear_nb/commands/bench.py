@@ -16,7 +16,7 @@ import torch
 import pandas as pd
 from torch import nn
 
-from ..config import HearConfig, model_frames, SAMPLE_RATE
+from ..config import as_list, check, HearConfig, model_frames, SAMPLE_RATE, WINDOW
 from ..model.blocked_attention import KERNELS, using
 from ..model.hear import count, HEAR
 from ..model.layers import prepacked_weights
@@ -33,6 +33,7 @@ def _interleaved(
     clock=time.perf_counter,  # `time.process_time` leaves out what neighbours took, and is for one thread
 ) -> pd.DataFrame:
     "Returns the seconds of each call (columns) in each round (rows)."
+    check(int, least=1, repeats=repeats)
     rounds = []
     for n in range(-warm, repeats):
         row = {}
@@ -79,6 +80,7 @@ def _threads(
     n: int,  # 0: all cores
 ):
     "Inside, torch computes with n threads."
+    check(int, least=0, threads=n)
     before = torch.get_num_threads()
     torch.set_num_threads(n or torch.multiprocessing.cpu_count())
     try: yield torch.get_num_threads()
@@ -125,6 +127,7 @@ def _macs(
     with torch.autograd.graph.saved_tensors_hooks(lambda t: None, lambda t: None):  # counting needs no memory
         return sum(count(config, seconds)['macs'].values())
 
+# %% ../../nbs/commands/08_bench.ipynb #0e3b2213
 def _kernel_table(
     times: pd.DataFrame,  # seconds of each call in each round, 'plain' and 'matrix' among them
     work: int,            # operations of the published form
@@ -138,6 +141,7 @@ def _kernel_table(
         of_matrix_rate=None if name == vit else float((work / times[name] / best).median()),
     ) for name in times if name != 'matrix'}).T
 
+# %% ../../nbs/commands/08_bench.ipynb #1168607d
 def _compare_kernels(
     size: str = 'base',    # 'base' or 'tiny'
     seconds: float = 10.,  # length of the clip
@@ -145,7 +149,7 @@ def _compare_kernels(
     n_threads: int = 1,    # 0: all cores
 ) -> pd.DataFrame:
     "Returns a row for the ViT and each step: its time, also against the plain form, the ViT and the matrix rate."
-    config = getattr(HearConfig, size)()
+    config = HearConfig.named(size)
     model = HEAR(config).eval()
     x = torch.randn(1, int(seconds * SAMPLE_RATE))
     vit = _vit_call()
@@ -189,7 +193,7 @@ def _training_calls(
     from hear_nb.model.tokenizer import AcousticTokenizer
     from hear_nb.training.masking import MaskedAudioModeling, TokenLabeller
     from hear_nb.training.stages import TokenizerTraining
-    config = getattr(HearConfig, size)()
+    config = HearConfig.named(size)
     batch = _batch(clips, int(seconds * SAMPLE_RATE))
     teacher = _RandomTeacher(config.tokenizer.teacher_width)
     labeller = TokenLabeller(AcousticTokenizer(config))
@@ -270,7 +274,7 @@ def _speeds(
     repeats: int = 5,
 ) -> pd.DataFrame:
     "Returns a row from `_speed` for each combination."
-    config = getattr(HearConfig, size)()
+    config = HearConfig.named(size)
     model = HEAR(config).eval()
     work = {s: _macs(config, s) for s in seconds}
     parameters = sum(p.numel() for p in model.parameters()) / 1e6
@@ -298,6 +302,10 @@ def _jobs(
     return jobs
 
 # %% ../../nbs/commands/08_bench.ipynb #4fb780cc
+def _format_table(split: dict) -> str:
+    "Returns a table, as `to_json(orient='split')` gives it, as text."
+    return pd.DataFrame(**split).astype(object).to_string(na_rep='-', float_format='{:.3f}'.format)
+
 def _machine() -> dict:
     "Returns what a measurement depends on besides its settings."
     return dict(platform=platform.platform(), cores=torch.multiprocessing.cpu_count(), torch=torch.__version__)
@@ -313,6 +321,16 @@ def _resume(
     return stored
 
 # %% ../../nbs/commands/08_bench.ipynb #4722a631
+def _check_bench(lists: dict[str, list], repeats: int, seed: int):
+    "Raises ValueError for settings of `bench` that cannot be."
+    for name, values in lists.items():
+        if not values: raise ValueError(f'{name} is empty')
+    for size in lists['sizes']: HearConfig.named(size)
+    for value in lists['seconds']: check(float, least=WINDOW / SAMPLE_RATE, seconds=value)
+    for value in lists['batches']: check(int, least=1, batches=value)
+    for value in lists['threads']: check(int, least=0, threads=value)
+    check(int, least=1, repeats=repeats); check(int, least=0, seed=seed)
+
 def bench(
     output: str = 'bench.json',           # the figures; an unfinished measurement beside it, in .part, is resumed
     sizes: list[str] = ('base', 'tiny'),  # of HEAR
@@ -325,6 +343,8 @@ def bench(
 ):
     "Measures HEAR's speed, side by side with a ViT-B/16 and with the plain form, as a table and as JSON."
     from tqdm import tqdm
+    sizes, seconds, batches, threads = map(as_list, (sizes, seconds, batches, threads))
+    _check_bench(dict(sizes=sizes, seconds=seconds, batches=batches, threads=threads), repeats, seed)
     settings: dict[str, Any] = dict(sizes=[*sizes], seconds=[*seconds], batches=[*batches], threads=[*threads],
                                     repeats=repeats)
     if quick:
@@ -336,8 +356,7 @@ def bench(
         torch.manual_seed(seed)
         if title not in tables: tables[title] = json.loads(measure().to_json(orient='split'))
         with replacing(part) as draft: draft.write_text(json.dumps(stored, indent=1))
-        table = pd.DataFrame(**tables[title]).astype(object)
-        tqdm.write(f'{title}:\n' + table.to_string(na_rep='-', float_format='{:.3f}'.format) + '\n')
+        tqdm.write(f'{title}:\n{_format_table(tables[title])}\n')
     if _vit_call() is None: print(_NO_VIT)
     os.replace(part, output)
     print(f'the figures are in {output}')
@@ -351,7 +370,8 @@ def throughput(
     device: str = 'cpu',
     clock=time.perf_counter, # time.process_time leaves out what other programs take from a CPU
 ) -> float:
-    "Returns the seconds of audio that one second of training takes in."
+    "Returns the seconds of audio that one second of training takes in. Raises ValueError."
+    check(int, least=1, batch_size=batch_size, steps=steps); check(float, least=WINDOW / SAMPLE_RATE, seconds=seconds)
     step = _training_step(stage.to(device), _batch(batch_size, int(seconds * SAMPLE_RATE), device))
     times = []
     for _ in range(steps + 1):
@@ -368,6 +388,8 @@ def training_costs(
     epochs: int = 10,          # how often each clip is seen
 ) -> pd.DataFrame:
     "Returns a row a stage: how much faster than real time it learns, and the days of one and of all epochs."
+    check(float, above=0, hours=hours, **{f'the speed of {name}': speed for name, speed in speeds.items()})
+    check(int, least=1, epochs=epochs)
     rows = [dict(stage=name, times_real_time=speed, days_of_one_epoch=hours / speed / 24,
                  days_of_all=epochs * hours / speed / 24) for name, speed in speeds.items()]
     return pd.DataFrame(rows).set_index('stage')

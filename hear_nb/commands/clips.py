@@ -8,7 +8,6 @@ __all__ = ['NO_SOUNDS', 'Clip', 'Rejected', 'find_clips', 'read_clip', 'whole', 
 # %% ../../nbs/commands/01_clips.ipynb #51dc4501
 import os, tarfile
 from io import BytesIO
-from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +16,9 @@ import torch
 from ..audio.decode import load, load_span
 from ..audio.files import sounds_in, tar_sounds
 from ..audio.long import open_clip
-from ..data.read import read_table
+from ..config import as_list
+from ..data.read import on_disk, read_table
+from ..data.shards import expand
 from ..runs import digest
 
 # %% ../../nbs/commands/01_clips.ipynb #bf6ec779
@@ -42,7 +43,16 @@ class Rejected(NamedTuple):
     reason: str
 
 # %% ../../nbs/commands/01_clips.ipynb #44a87c8c
-def _file(path: Path) -> Clip: return Clip(str(path), size=path.stat().st_size if path.is_file() else 0)
+def _file(path: Path) -> Clip:
+    "Returns the clip of a file, or of what `Clip.name` calls a piece of one or a member of a tar."
+    if os.path.isfile(path): return Clip(str(path), size=path.stat().st_size)
+    file, sign, times = str(path).rpartition('#t=')
+    if sign and os.path.isfile(file):
+        start, _, end = times.partition(',')
+        return _file(Path(file))._replace(start=float(start or 0), end=float(end) if end else None)
+    tar = next((p for p in path.parents if p.suffix.lower() == '.tar' and os.path.isfile(p)), None)
+    members = [c for c in _shard(tar)[0] if Path(c.file, c.member) == path] if tar else []
+    return members[0] if members else Clip(str(path))
 
 # %% ../../nbs/commands/01_clips.ipynb #3f5845d0
 def _shard(
@@ -69,16 +79,15 @@ def _listed(
         return [Clip(str(path.parent / r['shard']), r['file'], int(r['offset']), int(r['size'])) for r in table.to_dict('records')]
     rows = table.reindex(columns=['file', 'start', 'end']).astype(object)
     rows = rows.where(rows.notna(), None).itertuples(index=False)
-    return [_file(path.parent / f)._replace(start=start, end=end) for f, start, end in rows]
+    inner: dict = {}
+    clips = [(_file(path.parent / on_disk(path.parent, f, inner)), start, end) for f, start, end in rows]
+    return [clip if start is end is None else clip._replace(start=start, end=end) for clip, start, end in clips]
 
 # %% ../../nbs/commands/01_clips.ipynb #72b1afb9
 def _expanded(path) -> list[Path]:
     "Returns the files that a path stands for: itself, those below a folder, or those of 'shard-{000..499}.tar'. Raises AudioError, OSError."
-    from braceexpand import UnbalancedBracesError, braceexpand
     if Path(path).is_dir(): return sounds_in(path, ('.tar',))
-    if Path(path).exists(): return [Path(path)]
-    try: return [Path(p) for p in braceexpand(str(path), escape=False)]
-    except UnbalancedBracesError: return [Path(path)]
+    return [Path(p) for p in expand(str(path))]
 
 # %% ../../nbs/commands/01_clips.ipynb #6cea60c4
 NO_SOUNDS = 'no audio files in it'  # said of a shard
@@ -87,8 +96,10 @@ def find_clips(
     paths,  # one or a list: files, folders, CSVs with a column `file`, shards (.tar, also 'shard-{000..499}.tar')
 ) -> tuple[list[Clip], list[Rejected]]:
     "Returns all recordings, in order, and what is no recording and holds none. What is named twice is there twice."
-    clips, rejected = [], []
-    for path in [paths] if isinstance(paths, (str, PathLike)) else paths:
+    clips, rejected, paths = [], [], as_list(paths)
+    if not paths or not all(isinstance(p, (str, os.PathLike)) and str(p) for p in paths):
+        raise ValueError(f'paths are {paths!r}, expected files and folders')
+    for path in paths:
         try:
             for one in _expanded(path):
                 if one.suffix.lower() == '.tar': found, wrong = _shard(one)

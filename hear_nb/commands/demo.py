@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from ..config import HearConfig
+from ..config import HearConfig, check
 from ..data.dataset import bundled, Dataset
-from ..data.sampling import collate, Draws
+from ..data.sampling import collate, TrainingClips
 from ..evaluation.probe import embed_dataset, predict
 from ..evaluation.protocol import compare, accuracy_row
 from ..model.hear import count, HEAR
@@ -36,7 +36,8 @@ def _plan(
     minutes: float = 6.,  # that the demo should take on 2 cores
     seed: int = 0,
 ) -> dict[str, TrainConfig]:
-    "Returns the settings of each stage."
+    "Returns the settings of each stage. Raises ValueError."
+    check(float, above=0, minutes=minutes)
     return {k: TrainConfig(steps=max(2, round(n * minutes)), batch_size=32, lr=_LEARNING_RATES[k],
                            seconds=_SECONDS[k], seed=seed, save_every=100) for k, n in _STEPS_PER_MINUTE.items()}
 
@@ -140,10 +141,7 @@ def _write_report(
     page.table(measured, 'What was measured')
     _add_clip(page, folder, models, test.where('file == "audio/loop_perc1.ogg"'))
     _add_held_out(page, folder, models, test)
-    page.heading('How it learned')
-    for name in _runs(sounds):
-        curve = figures.losses(output / name / 'history.csv')
-        _show(page, folder, curve, f'losses-{name}', f'Training of {name}: the loss step by step')
+    _add_losses(page, folder, [output / name for name in _runs(sounds)])
     return page.write(output / 'report.html')
 
 # %% ../../nbs/commands/07_demo.ipynb #3f8a8410
@@ -184,12 +182,25 @@ def _add_clip(
           'Masked Audio Modeling: grey frames were hidden, and their tokens guessed')
     _add_attention(page, folder, models, clip)
 
+def _add_losses(
+    page,              # a Report
+    folder: Path,      # of the figures
+    runs: list[Path],  # their folders
+):
+    "Adds the losses of each run, step by step."
+    from hear_nb import figures
+    page.heading('How it learned')
+    for run in runs:
+        curve = figures.losses(run / 'history.csv')
+        _show(page, folder, curve, f'losses-{run.name}', f'Training of {run.name}: the loss step by step')
+
+# %% ../../nbs/commands/07_demo.ipynb #52550973
 def _masked_guess(
     masked,        # the stage of masked modeling
     one: Dataset,  # of a single clip
 ) -> tuple[Tensor, np.ndarray, np.ndarray]:
     "Returns the clip, (samples,), which of its frames were hidden, and of which of them the token was guessed right."
-    batch = collate([Draws(one)[0, (0, 0)]])
+    batch = collate([TrainingClips(one)[0, (0, 0)]])
     device = next(masked.parameters()).device
     with torch.no_grad():
         logits, target, hidden = masked.guess(*(batch[k].to(device) for k in ('waveform', 'lengths', 'seeds')))

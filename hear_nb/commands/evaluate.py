@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 import pandas as pd
 
+from ..config import check, check_choice
 from ..data.read import open_dataset
 from ..data.sampling import usable
 from ..evaluation.protocol import BASELINES, measure, PROTOCOLS, Result
@@ -22,9 +23,9 @@ from ..training.loop import TrainConfig
 # %% ../../nbs/commands/04_evaluate.ipynb #e7649cd2
 def evaluate(
     model='hear-tiny',         # a name, a folder, a hub id, or a HEAR
-    dataset='bundled',         # 'bundled', a collection's name (esc10, fsdd, ...), a CSV, a folder, shards, or hf:NAME
+    data='bundled',            # 'bundled', a collection's name (esc10, fsdd, ...), a CSV, a folder, shards, or hf:NAME
     root: str = '',            # a collection's own folder; '': it is downloaded, or found in the cache
-    task: str = '',            # a column of the data; '': all its tasks, or `label`
+    label: str = '',           # a column of the data, which is to be predicted; '': all its tasks, or `label`
     protocol: str = 'linear',  # 'linear' or 'knn', on frozen vectors, or 'finetune'
     folds: list[str] = (),     # these only; none: all
     alone: bool = False,       # leave out what the model must beat
@@ -34,22 +35,24 @@ def evaluate(
     lr: float = 1e-3,          # highest learning rate
     seconds: float = 6.,       # longest piece of a clip
     seed: int = 0,
+    separator: str = '',       # between the classes of a clip that has several, ';' say; '': each has one
 ):
     """Measures a model under a dataset's own protocol, and prints what it finds. Raises ValueError, AudioError.
 
     Unusable clips are named and left out."""
-    if protocol not in PROTOCOLS: raise ValueError(f'protocol {protocol!r}: there are {", ".join(PROTOCOLS)}')
-    data, cfg = open_dataset(dataset, root), TrainConfig(steps=steps, batch_size=batch_size, lr=lr, seconds=seconds, seed=seed)
+    check_choice(PROTOCOLS, protocol=protocol)
+    cfg = TrainConfig(steps=steps, batch_size=batch_size, lr=lr, seconds=seconds, seed=seed)
+    clips = open_dataset(data, root, separator)
     name, runs = 'model' if isinstance(model, HEAR) else str(model), Path(output).with_suffix('.runs') if output else None
     if output: destination(output)
     model = model if isinstance(model, HEAR) else HEAR.from_pretrained(model)
-    data = data.where(usable(data))  # before anything is measured, so that every method is asked about the same clips
+    clips = clips.where(usable(clips))  # before anything is measured, so that every method is asked about the same clips
     methods, results = _methods(model, name, alone, seed), []
-    for column in [task] if task else list(data.tasks) or ['label']:
-        found = [measure(data, column, m, title, protocol, folds, cfg, runs and runs / column / ('model' if m is model else 'untrained'))
-                 for title, m in methods.items()]
-        print(_format_results(found), end='\n\n')
-        results += [dict(dataset=str(dataset), protocol=protocol, **r.as_json()) for r in found]
+    for column in [label] if label else list(clips.tasks) or ['label']:
+        places = {title: runs and runs / column / ('model' if m is model else 'untrained') for title, m in methods.items()}
+        rows = [measure(clips, column, m, title, protocol, folds, cfg, places[title]) for title, m in methods.items()]
+        print(_format_results(rows), end='\n\n')
+        results += [dict(dataset=str(data), protocol=protocol, **r.as_json()) for r in rows]
     if output: Path(output).write_text(json.dumps(results, indent=1))
 
 # %% ../../nbs/commands/04_evaluate.ipynb #285945e5
@@ -61,25 +64,36 @@ def _methods(model: HEAR, name: str, alone: bool, seed: int) -> dict:
         untrained = HEAR(model.config).eval()
     return {name: model, 'untrained, the same size': untrained, **{m: m for m in reversed(BASELINES)}}
 
+def _format_confusion(
+    result: Result,  # of clips with one class each
+    most: int = 20,  # classes that still fit into a matrix
+) -> list[str]:
+    "Returns a heading and the confusions: all of them, or of many classes the ten most frequent."
+    confusion = result.confusion()
+    if len(result.classes) <= most: return ['each class (a row) was taken for', confusion.to_string()]
+    pairs = confusion.rename_axis('is').rename_axis('taken for', axis=1).stack().rename('clips').reset_index()
+    wrong = pairs[pairs['is'] != pairs['taken for']].nlargest(10, 'clips')
+    return ['most often confused', wrong.to_string(index=False)]
+
 def _format_results(
     results: list[Result],  # of one task, the model's first
 ) -> str:
     "Returns the table of all of them, and the first one's folds, classes and confusions, as text."
-    first, table = results[0], pd.DataFrame([r.row() for r in results]).set_index('method').drop(columns='task')
+    first = results[0]
+    table = pd.DataFrame([r.row() for r in results]).set_index('method').drop(columns='task')
     parts = [f'{first.label}: {first.measure}, with its 95 % interval', table.round(3).to_string()]
-    if len(first.folds) > 1: parts += [f'{first.method}, fold by fold', pd.Series(first.per_fold()).round(3).to_frame(first.measure).T.to_string()]
+    if len(first.folds) > 1:
+        folds = pd.DataFrame(first.per_fold(), [first.measure])
+        parts += [f'{first.method}, fold by fold', folds.round(3).to_string()]
     parts += [f'{first.method}, class by class', first.per_class().round(2).to_string(max_rows=60)]
-    if first.y.ndim == 1 and len(first.classes) <= 20: parts += ['each class (a row) was taken for', first.confusion().to_string()]
-    elif first.y.ndim == 1:
-        often = first.confusion().rename_axis('is').rename_axis('taken for', axis=1).stack().rename('clips').reset_index()
-        parts += ['most often confused', often[often['is'] != often['taken for']].nlargest(10, 'clips').to_string(index=False)]
+    if first.y.ndim == 1: parts += _format_confusion(first)
     return '\n\n'.join(parts)
 
 # %% ../../nbs/commands/04_evaluate.ipynb #1f8fac9a
-RECIPES: dict[str, dict] = {'ESC-50': dict(dataset='esc50', steps=5000, batch_size=32, lr=5e-4, seconds=5.),
-           'GSC v1': dict(dataset='speech_commands_v1_12', steps=20000, batch_size=128, lr=5e-4, seconds=1.),
-           'GSC v2': dict(dataset='speech_commands_v2', steps=30000, batch_size=128, lr=5e-4, seconds=1.),
-           'VoxCeleb1': dict(dataset='voxceleb1', steps=60000, batch_size=64, lr=5e-4, seconds=4.)}
+RECIPES: dict[str, dict] = {'ESC-50': dict(data='esc50', steps=5000, batch_size=32, lr=5e-4, seconds=5.),
+           'GSC v1': dict(data='speech_commands_v1_12', steps=20000, batch_size=128, lr=5e-4, seconds=1.),
+           'GSC v2': dict(data='speech_commands_v2', steps=30000, batch_size=128, lr=5e-4, seconds=1.),
+           'VoxCeleb1': dict(data='voxceleb1', steps=60000, batch_size=64, lr=5e-4, seconds=4.)}
 _PUBLISHED = {'ESC-50': .849, 'GSC v1': .943, 'GSC v2': .951, 'VoxCeleb1': .879}  # of HEAR, in the paper
 
 def recipe(
@@ -87,13 +101,14 @@ def recipe(
     model='hear-tiny',         # a name, a folder, a hub id, or a HEAR
     root: str = '',            # the collection's own folder; '': it is downloaded, or found in the cache
     protocol: str = 'finetune',  # as in the paper; 'linear' and 'knn' are quicker
-    output: str = '',          # JSON with all figures; beside it, in NAME.runs, the runs, which are resumed; '': named after the column
+    output: str = '',          # JSON with all figures; in NAME.runs, the runs, which are resumed; '': the column's name
     steps: int = 0,            # of fine-tuning; 0: as many as the recipe says
     alone: bool = False,       # leave out what the model must beat
 ):
     "Measures a model as for a column of the paper's table. Raises ValueError, AudioError."
+    check(int, least=0, steps=steps)
     if column not in RECIPES: raise ValueError(f'no column {column!r} in the table; there are {", ".join(RECIPES)}')
     settings = dict(RECIPES[column], **(dict(steps=steps) if steps else {}))
-    output = output or f'{settings["dataset"]}.json'
+    output = output or f'{settings["data"]}.json'
     evaluate(model, root=root, protocol=protocol, output=output, alone=alone, **settings)
     print(f'the paper says of HEAR: {_PUBLISHED[column]:.3f}')

@@ -17,7 +17,7 @@ import pandas as pd
 import soundfile as sf
 
 from ..audio.decode import AudioError, load
-from ..config import SAMPLE_RATE
+from ..config import SAMPLE_RATE, check
 from ..data.dataset import bundled, Dataset
 from ..data.read import from_csv
 
@@ -193,7 +193,7 @@ def _taught(sounds: Dataset, root: Path, plan, teachers: dict, size: str, start:
     from hear_nb.model.tokenizer import AcousticTokenizer, TokenDecoder
     from hear_nb.training.distillation import distil, Kept, Lessons
     from hear_nb.training.loop import save_on_main
-    config = getattr(HearConfig, size)()
+    config = HearConfig.named(size)
     config.acoustic.dropout = 0.
     spoken = sounds.where('kind == "speech"')
     kept = Kept(root / 'kept', spoken).ask(teachers['whisper'], most=2500) if 'whisper' in teachers else None
@@ -212,6 +212,7 @@ def make_tiny(
     sources: str = '',    # a folder of snapshots of the repositories, as owner+name; '': they are downloaded
 ):
     "Fetches the sounds, prepares them, and trains a model: it is in `output`/model, or /ssl without teachers."
+    check(int, least=0, seed=seed)
     from hear_nb.commands.train import _teachers
     from hear_nb.training.loop import TrainConfig
     if size not in ('tiny', 'small') or size == 'small' and not teacher:

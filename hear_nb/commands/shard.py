@@ -6,47 +6,54 @@
 __all__ = ['shard']
 
 # %% ../../nbs/commands/05_shard.ipynb #fdad79dd
-import json, sys
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ..audio.decode import AudioError
+from ..config import check
+from ..data.dataset import Dataset
 from ..data.read import open_dataset
 from ..data.shards import _described, write_shard
-from ..runs import digest
-
-# %% ../../nbs/commands/05_shard.ipynb #eee37378
-def _begin(output: Path, asked: dict):
-    "Makes the folder of shards, and notes in it what they are. Raises ValueError if it holds others."
-    output.mkdir(parents=True, exist_ok=True)
-    note = output / 'shard.json'
-    if note.exists() and (before := json.loads(note.read_text())) != asked: raise ValueError(f'{output} holds other shards: {before}')
-    note.write_text(json.dumps(asked))
+from ..runs import begin, digest
 
 # %% ../../nbs/commands/05_shard.ipynb #27777d53
 def shard(
-    folder: str,             # a folder, a CSV, or a known dataset's name
-    output: str = 'shards',  # folder for the shards and their table, shards.csv; an unfinished packing in it is gone on with
-    root: str = '',          # a known dataset's own folder; '': it is downloaded
+    data: str,               # a folder, a CSV, or a collection's name
+    output: str = 'shards',  # folder for the shards and their table, shards.csv; an unfinished packing in it is resumed
+    root: str = '',          # a collection's own folder; '': it is downloaded
     clips: int = 1000,       # in a shard
     seed: int = 0,           # of the order
+    separator: str = '',     # between the classes of a clip that has several, ';' say; '': as the data say themselves
 ):
-    "Packs clips into WebDataset shards. Unusable clips are named and left out; the status is 1 then. Raises ValueError, AudioError."
-    from tqdm import tqdm
-    data, output, unusable = open_dataset(folder, root), Path(output), []
-    data.cache = False
-    _described(data)  # if that cannot be packed, nothing is written
-    asked = dict(folder=str(folder), clips=clips, seed=seed, of=len(data), rows=digest(data.table.astype(str).to_numpy().ravel()),
-                 folds=data.folds, separator=data.separator, tasks=data.tasks)
-    _begin(output, asked)
-    order = np.random.default_rng(seed).permutation(len(data))
-    paths = [output / f'shard-{k:06d}.tar' for k in range(-(-len(data) // clips))]
-    for k, path in enumerate(tqdm(paths, desc='packing')): unusable += write_shard(data, order[k * clips: (k + 1) * clips], path)
+    "Packs clips into WebDataset shards. Unusable clips are named and left out; returns 1 then. Raises ValueError, AudioError."
+    check(int, least=1, clips=clips); check(int, least=0, seed=seed)
+    found, folder = open_dataset(data, root, separator).with_recordings(), Path(output).absolute()
+    found = replace(found, cache=False)
+    _described(found)  # if that cannot be packed, nothing is written
+    plan = dict(clips=clips, seed=seed, of=len(found), rows=digest(found.table.astype(str).to_numpy().ravel()),
+                folds=found.folds, separator=found.separator, tasks=found.tasks)
+    begin(folder / 'shard.json', plan, done=any(folder.glob('shard-*.tar')))
+    paths = [folder / f'shard-{k:06d}.tar' for k in range(-(-len(found) // clips))]
+    unusable = _pack(found, paths, clips, seed)
     for problem in unusable: print(f'left out: {problem}', file=sys.stderr)
-    if len(unusable) == len(data): raise AudioError(f'{folder}: none of {len(data)} clips is usable')
+    if len(unusable) == len(found): raise AudioError(f'{data}: none of {len(found)} clips is usable')
     table = pd.concat([pd.read_csv(p.with_suffix('.csv'), dtype=str, keep_default_na=False) for p in paths])
-    table.to_csv(output / 'shards.csv', index=False)
-    print(f'{len(table)} clips are in {len(paths)} shards, {sum(p.stat().st_size for p in paths) / 2**30:.3g} GB; use them by --data {output}')
+    table.to_csv(folder / 'shards.csv', index=False)
+    size = sum(p.stat().st_size for p in paths) / 2**30
+    print(f'{len(table)} clips are in {len(paths)} shards, {size:.3g} GB; use them by --data {output}')
     return int(bool(unusable))
+
+def _pack(data: Dataset, paths: list[Path], clips: int, seed: int) -> list[str]:
+    "Writes the shards that are not there. Returns what is wrong with clips that are left out; if all are, nothing stays."
+    from tqdm import tqdm
+    order, unusable = np.random.default_rng(seed).permutation(len(data)), []
+    for k, path in enumerate(tqdm(paths, desc='packing')):
+        unusable += write_shard(data, order[k * clips: (k + 1) * clips], path)
+    if len(unusable) == len(data):
+        for path in paths:
+            for suffix in ('.tar', '.csv', '.unusable.json'): path.with_suffix(suffix).unlink(missing_ok=True)
+    return unusable

@@ -8,21 +8,17 @@ __all__ = ['train_tokenizer', 'pretrain', 'finetune']
 # %% ../../nbs/commands/03_train.ipynb #d3e52697
 from pathlib import Path
 
+from ..config import check, HearConfig
 from ..training.loop import TrainConfig
 
 # %% ../../nbs/commands/03_train.ipynb #ab259b67
-def _config(size: str):
-    "Returns the configuration of a size."
-    from hear_nb.config import HearConfig
-    if size not in ('tiny', 'small', 'base'): raise ValueError(f'size {size!r}: expected tiny, small or base')
-    return getattr(HearConfig, size)()
-
 def _training_clips(data: str):
     "Returns the clips to learn from without labels: never those that a `split` holds out."
-    from hear_nb.data.dataset import SPARE
+    from hear_nb.data.dataset import VALIDATION_NAMES
     from hear_nb.data.read import open_dataset
     data = open_dataset(data)
-    return data.where(~data.table.split.isin(['test', *SPARE]).to_numpy()) if 'split' in data.table else data
+    if 'split' not in data.table: return data
+    return data.where(~data.table['split'].isin(['test', *VALIDATION_NAMES]).to_numpy())
 
 # %% ../../nbs/commands/03_train.ipynb #5b8de1a7
 def _teachers(
@@ -53,7 +49,7 @@ def train_tokenizer(
     from hear_nb.teachers import Together
     from hear_nb.training import stages
     from hear_nb.training.bootstrap import bootstrap_teacher
-    config, clips = _config(size), _training_clips(data)
+    config, clips = HearConfig.named(size), _training_clips(data)
     if teacher == 'bootstrapped': taught_by = bootstrap_teacher(clips, config, Path(output) / 'teacher', cfg)
     elif len(found := _teachers(teacher)) == 1: taught_by, = found.values()
     else: taught_by = Together(found).standardise([clips[i] for i in range(0, len(clips), max(1, len(clips) // 200))])
@@ -89,7 +85,8 @@ def pretrain(
     "Stage 2: trains an acoustic model to predict the tokens of hidden frames."
     from hear_nb.training import stages
     from hear_nb.model.tokenizer import AcousticTokenizer
-    targets, config = AcousticTokenizer.from_pretrained(tokenizer), _config(size)
+    check(float, above=0, most=1, fraction=fraction); check(int, least=1, span=span)
+    config, targets = HearConfig.named(size), AcousticTokenizer.from_pretrained(tokenizer)
     config.tokenizer = targets.config.tokenizer
     if teacher: _distil(_training_clips(data), config, targets, output, cfg, _teachers(teacher), start, spoken)
     else: stages.pretrain(_training_clips(data), config, targets, output, cfg, fraction, span)
@@ -100,8 +97,9 @@ def finetune(
     cfg: TrainConfig,
     output: str,               # folder of the run
     data: str = 'bundled',     # 'bundled', a CSV with a column `file`, or a folder
-    task: str = 'label',       # a column of the data
+    label: str = 'label',      # a column of the data, which is to be predicted
     model: str = 'hear-tiny',  # where to start from: a name, a folder or a hub id
+    separator: str = '',       # between the classes of a clip that has several, which only `evaluate` knows
 ):
     "Stage 3: trains the whole model on a labelled task, and says how it does on the held-out clips."
     from hear_nb.evaluation.probe import predict
@@ -109,8 +107,10 @@ def finetune(
     from hear_nb.data.read import open_dataset
     from hear_nb.data.sampling import usable
     from hear_nb.model.hear import HEAR
-    train, test = (part.where(usable(part)) for part in open_dataset(data).held_out(task))  # the seed is not for this: `evaluate` must hold out the same
-    held, y, _ = test.task(task, train.task(task)[2])  # a class that is only held out is better known before the training
-    tuned = stages.finetune(train, task, HEAR.from_pretrained(model), output, cfg)
+    # the seed is not for this: `evaluate` must hold out the same
+    both = open_dataset(data, separator=separator).held_out(label)
+    train, test = (part.where(usable(part)) for part in both)
+    held, y, _ = test.task(label, train.task(label)[2])  # fails before the training if a class is only held out
+    tuned = stages.finetune(train, label, HEAR.from_pretrained(model), output, cfg)
     guess = predict(tuned, held).argmax(1)
     print(f'{(guess == y).mean():.1%} of {len(held)} held-out clips right; the model is in {output}')

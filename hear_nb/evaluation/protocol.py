@@ -68,11 +68,12 @@ def _bootstrap_interval(
     predicted: np.ndarray,  # (clips, classes) probabilities
 ) -> tuple[float, float]:
     "Returns the 95 % interval of the mAP, from drawing the clips anew 200 times."
-    rng, n = np.random.default_rng(0), len(y)
-    draws = [rng.integers(n, size=n) for _ in range(200)]
+    rng = np.random.default_rng(0)
+    draws = [rng.integers(len(y), size=len(y)) for _ in range(200)]
     low, high = np.quantile([_mean_average_precision(y[i], predicted[i]) for i in draws], (.025, .975))
     return float(low), float(high)
 
+# %% ../../nbs/evaluation/02_protocol.ipynb #f2a25be3
 @patch
 def row(self: Result) -> dict:
     "Returns a row: task, method, accuracy or mAP, its 95 % interval `low` and `high`, how many `clips` and `folds`."
@@ -133,6 +134,7 @@ class _Majority:
 
     def predict(self, x) -> np.ndarray: return np.tile(self.answer, (len(x), *[1] * np.ndim(self.answer)))
 
+# %% ../../nbs/evaluation/02_protocol.ipynb #409171fe
 class _FineTuned:
     "A HEAR, fine-tuned on the clips that it is fitted on."
     def __init__(self,
@@ -167,7 +169,7 @@ def _splits(
     y: np.ndarray | None = None, # the classes, where all that are held out must occur in training too
 ) -> list[tuple[str, np.ndarray, np.ndarray]]:
     "Returns each fold's name and the masks of its training and held-out clips, of those labelled. Raises ValueError."
-    labelled = data.taking_part(label)
+    labelled = data.labelled(label)
     splits = [(fold, train[labelled], test[labelled]) for fold, train, test in data.splits(label, folds)]
     for fold, train, test in splits:
         if not (train.any() and test.any()):
@@ -200,9 +202,9 @@ def measure(
         elif tune: classifier = _FineTuned(method, label, classes, cfg or TrainConfig(), run)
         else: classifier = Probe('linear' if protocol == 'finetune' else protocol)  # vectors cannot be fine-tuned
         predicted.append(classifier.fit(_select(x, train), y[train]).predict(_select(x, test)))
-    fold_of = np.repeat(np.arange(len(splits)), [len(p) for p in predicted])
-    truth = np.concatenate([y[test] for *_, test in splits])
     names = [fold for fold, *_ in splits]
+    fold_of = np.repeat(np.arange(len(names)), [len(p) for p in predicted])
+    truth = np.concatenate([y[test] for *_, test in splits])
     return Result(label, name or str(method), classes, names, fold_of, truth, np.concatenate(predicted))
 
 # %% ../../nbs/evaluation/02_protocol.ipynb #48bdf051

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..audio import long
 from ..audio.batch import pad_batch
 from ..audio.frontend import Frontend, Spectra
-from ..config import frame_times, HearConfig, SAMPLE_RATE, STACK
+from ..config import SAMPLE_RATE, STACK, WINDOW, HearConfig, check, frame_times
 from .acoustic import AcousticModel
 from .blocked_attention import using
 from .pretrained import Pretrained
@@ -107,6 +107,7 @@ def count(
 ) -> dict:
     "Returns `parameters` and `macs` (multiply-accumulates for one clip), each a dict from a part to its number."
     from torch.utils.flop_counter import FlopCounterMode
+    check(float, least=WINDOW / SAMPLE_RATE, seconds=seconds)
     model = HEAR(config).eval()
     parts = 'frontend', 'acoustic', 'mixture', 'task', 'head'
     with FlopCounterMode(display=False) as counter, using('plain'):  # as published: every window full

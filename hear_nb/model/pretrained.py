@@ -246,6 +246,7 @@ def _read_checkpoint(
     if not isinstance(content, Mapping): raise ValueError(f'{path} holds a {type(content).__name__}, no state dict')
     return content
 
+# %% ../../nbs/model/04_pretrained.ipynb #9e3622ed
 def read_tensors(
     source,  # path of a .pth or .safetensors file, or a state dict
 ) -> dict[str, Tensor]:

@@ -16,8 +16,7 @@ from torch import nn, Tensor
 
 from ..audio.decode import _as_channels, AudioError
 from ..audio.frontend import Frontend
-from ..config import (EncoderConfig, EPS, HOP, model_frames, N_FFT, SAMPLE_RATE, spectrogram_frames, STACK,
-                            WINDOW)
+from ..config import EPS, HOP, N_FFT, SAMPLE_RATE, STACK, WINDOW, EncoderConfig, check, model_frames, spectrogram_frames
 from .acoustic import overlap_add, ramp, windows_of
 
 # %% ../../nbs/model/07_stream.ipynb #bedffb63
@@ -203,6 +202,7 @@ class HearStream:
                  sample_rate: int = SAMPLE_RATE,           # Hz, of the chunks
                  batch_size: int = 8,                      # windows run at once, where many arrive together
                 ):
+        check(float, least=1, most=10**7, sample_rate=sample_rate); check(int, least=1, batch_size=batch_size)
         self.model, self.batch_size = model, batch_size
         self.cutter = _WindowCutter(model, statistics)
         self.folder = _WindowFolder(model.config.acoustic)

@@ -15,9 +15,9 @@ from torch import nn, Tensor
 
 from ..audio.batch import length_mask
 from ..audio.frontend import Frontend
-from ..config import HearConfig, STACK
+from ..config import STACK, HearConfig, check
 from ..data.dataset import Dataset
-from ..data.sampling import collate, Draws, usable_clips
+from ..data.sampling import collate, TrainingClips, usable_clips
 from ..model.acoustic import AcousticModel
 from ..model.hear import HEAR
 from ..model.tokenizer import AcousticTokenizer, codebook_health
@@ -60,7 +60,7 @@ class RandomProjectionLabeller(nn.Module):
                 ):
         super().__init__()
         sample = range(0, len(data), max(1, len(data) // 200))
-        batch = collate([Draws(data, 1.)[i, 0] for i in sample])
+        batch = collate([TrainingClips(data, 1.)[i, 0] for i in sample])
         spectra = Frontend()(batch['waveform'], batch['lengths'])
         frames = spectra.log_mel.mT[length_mask(spectra.lengths, spectra.log_mel.shape[-1])]
         self.register_buffer('mean', frames.mean(0))
@@ -107,7 +107,7 @@ def bootstrap_teacher(
     labels = len(labeller.quantizers)
     codes = len(labeller.quantizers[0].codebook)
     stage = ContrastiveMasking(AcousticModel(config.acoustic), labeller, codes, labels, span=span)
-    fit(stage, Draws(data, cfg.seconds), output, cfg, 'teacher', live)
+    fit(stage, TrainingClips(data, cfg.seconds), output, cfg, 'teacher', live)
     return AcousticTeacher(stage.acoustic)
 
 # %% ../../nbs/training/04_bootstrap.ipynb #2c6d8a64
@@ -133,7 +133,7 @@ def iterate(
     live=None,           # see `fit`
 ) -> tuple[HEAR, pd.DataFrame]:
     "Trains a tokenizer and a model in each round, taught by the round before. Returns the last HEAR, and a table."
-    if rounds < 1: raise ValueError(f'{rounds} rounds: at least one is needed')
+    check(int, least=1, rounds=rounds, span=span)
     output = Path(output)
     if teacher is None: teacher = bootstrap_teacher(data, config, output / 'teacher', cfg, span, live)
     sample = _sample(data)

@@ -20,7 +20,7 @@ from ..audio.batch import length_mask, pad_batch
 from ..audio.frontend import Frontend
 from ..config import HearConfig, HOP, STACK
 from ..data.dataset import Dataset
-from ..data.sampling import Draws
+from ..data.sampling import TrainingClips
 from ..model.acoustic import AcousticModel
 from ..model.hear import HEAR
 from ..model.task import pool
@@ -105,7 +105,7 @@ class Lesson(NamedTuple):
     labels: Tensor | None    # (527,) its logits
     words: Tensor | None     # (frames, values) the kept vectors, 25 a second, None: there are none
 
-class Lessons(Draws):
+class Lessons(TrainingClips):
     "Mixtures of a dataset's clips and, in a part of the draws, clips whose vectors are kept."
     def __init__(self,
                  data: Dataset,

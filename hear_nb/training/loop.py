@@ -17,7 +17,8 @@ import pandas as pd
 from safetensors import SafetensorError
 from torch import nn
 
-from ..data.sampling import collate, Draws, Order
+from ..config import SAMPLE_RATE, WINDOW, check, check_choice
+from ..data.sampling import collate, TrainingClips, StepSampler
 from ..runs import digest, Interrupted, interruptible
 
 # %% ../../nbs/training/01_loop.ipynb #d7d1061f
@@ -38,16 +39,14 @@ class TrainConfig:
     workers: int = 0          # processes that decode
 
     def __post_init__(self):
-        if self.steps < 1 or self.save_every < 1:
-            raise ValueError(f'{self.steps} steps, saved every {self.save_every}: at least one is needed')
-        if self.batch_size < 1 or self.accumulate < 1:
-            raise ValueError(f'a batch of {self.batch_size} clips in {self.accumulate} parts: at least one')
-        if not (self.lr > 0 and self.seconds > 0):
-            raise ValueError(f'lr {self.lr} and seconds {self.seconds} must be positive')
-        if not (0 <= self.warmup <= 1 and self.clip > 0):
-            raise ValueError(f'warmup {self.warmup} must be a part of 1, and clip {self.clip} positive')
-        if self.precision not in ('no', 'bf16', 'fp16'):
-            raise ValueError(f'precision {self.precision!r}: expected no, bf16 or fp16')
+        check(int, least=1, steps=self.steps, batch_size=self.batch_size, accumulate=self.accumulate,
+              save_every=self.save_every)
+        check(int, least=0, seed=self.seed, workers=self.workers)
+        check(float, above=0, lr=self.lr, clip=self.clip)
+        check(float, least=0, weight_decay=self.weight_decay)
+        check(float, least=0, most=1, warmup=self.warmup)
+        check(float, least=WINDOW / SAMPLE_RATE, seconds=self.seconds)
+        check_choice(('no', 'bf16', 'fp16'), precision=self.precision)
         if self.batch_size % self.accumulate:
             raise ValueError(f'a batch of {self.batch_size} in {self.accumulate} equal parts')
 
@@ -102,7 +101,7 @@ class Checkpoints:
 # %% ../../nbs/training/01_loop.ipynb #9ed5c620
 def _run_fingerprint(
     stage: nn.Module,  # as it is before its first step
-    draws: Draws,      # what it is to be trained on
+    draws: TrainingClips,      # what it is to be trained on
 ) -> dict:
     "Returns what a run starts from besides its settings: clips, labels, weights, the stage's numbers and frozen parts."
     frozen = [m for m in getattr(stage, 'frozen', ()) if isinstance(m, nn.Module)]
@@ -210,7 +209,7 @@ class Run:
 
 def _prepare(
     stage: nn.Module,  # what is trained
-    draws: Draws,      # what it is trained on
+    draws: TrainingClips,      # what it is trained on
     checkpoints: Checkpoints,  # of the run
     cfg: TrainConfig,
 ) -> Run:
@@ -227,14 +226,15 @@ def _prepare(
     return Run(accelerator, stage, optimizer, rate, accelerator.prepare(_loader(draws, step, cfg)), step)
 
 # %% ../../nbs/training/01_loop.ipynb #46da60da
-def _loader(draws: Draws, step: int, cfg: TrainConfig):
+def _loader(draws: TrainingClips, step: int, cfg: TrainConfig):
     "Returns the batches of the steps that are left."
-    order = Order(len(draws), cfg.batch_size // cfg.accumulate, cfg.steps * cfg.accumulate, step * cfg.accumulate,
+    order = StepSampler(len(draws), cfg.batch_size // cfg.accumulate, cfg.steps * cfg.accumulate, step * cfg.accumulate,
                   cfg.seed, draws.blocks)
     # a generator of its own, or starting the loader would draw from the one that was just restored
     generator = torch.Generator().manual_seed(cfg.seed)
     join = getattr(draws, 'collate', collate)  # lessons of several kinds know how they make a batch
-    return torch.utils.data.DataLoader(draws, batch_sampler=order, collate_fn=join, num_workers=cfg.workers, generator=generator)
+    return torch.utils.data.DataLoader(draws, batch_sampler=order, collate_fn=join,
+                                       num_workers=cfg.workers, generator=generator)
 
 # %% ../../nbs/training/01_loop.ipynb #01453b1a
 def _share(accelerator, count) -> float:
@@ -283,6 +283,13 @@ def _progress(steps: int, done: int, name: str, main: bool):
     quiet = {} if main else dict(disable=True)
     return tqdm(total=steps, initial=done, desc=name, mininterval=1, dynamic_ncols=True, **quiet)
 
+def _record(history: _History, step: int, row: dict, bar, live=None):
+    "Writes a step's row down, and shows it."
+    history.add(step, row)
+    bar.update()
+    bar.set_postfix(loss=f'{row["loss"]:.3f}', refresh=False)
+    if live: live(history.table())
+
 def _stopped(accelerator, event) -> bool:
     "Returns whether any process was interrupted, so that all save and stop together."
     if accelerator.num_processes == 1: return event.is_set()
@@ -292,7 +299,7 @@ def _stopped(accelerator, event) -> bool:
 # %% ../../nbs/training/01_loop.ipynb #aa6b14f6
 def fit(
     stage: nn.Module,        # forward(**batch) -> dict with `loss`, other scalars, maybe `count`; maybe `after_step()`
-    draws: Draws,            # what it is trained on
+    draws: TrainingClips,            # what it is trained on
     output,                  # folder of the run: history, checkpoints; an unfinished run in it is resumed
     cfg: TrainConfig,
     name: str = 'training',  # shown beside the progress bar
@@ -308,10 +315,7 @@ def fit(
     with board, interruptible() as stop, _progress(cfg.steps, run.step, name, main) as bar:
         for row in _steps(run, cfg.clip):
             done = run.step == cfg.steps
-            if history:
-                history.add(run.step, row)
-                bar.update(); bar.set_postfix(loss=f'{row["loss"]:.3f}', refresh=False)
-                if live and (run.step % 20 == 0 or done): live(history.table())
+            if history: _record(history, run.step, row, bar, live if run.step % 20 == 0 or done else None)
             stopped = _stopped(run.accelerator, stop)
             if run.step % cfg.save_every == 0 or done or stopped: checkpoints.save(run.accelerator, run.step)
             if stopped and not done: raise Interrupted(f'stopped and saved at step {run.step} of {cfg.steps}; '

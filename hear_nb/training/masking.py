@@ -12,9 +12,9 @@ import numpy as np
 from torch import nn, Tensor
 
 from ..audio.frontend import Frontend
-from ..config import STACK
+from ..config import STACK, check
 from ..data.dataset import Dataset
-from ..data.sampling import collate, Draws
+from ..data.sampling import collate, TrainingClips
 from ..model.acoustic import AcousticModel
 from ..model.task import pool
 from ..model.tokenizer import AcousticTokenizer
@@ -28,10 +28,8 @@ def random_mask(
     seeds=None,            # (batch,) a seed a clip; None: torch's generator draws them
 ) -> Tensor:
     "Returns a (batch, frames) mask, True where a frame is hidden: `round(fraction * n)` of a clip's n frames."
-    if not 0 <= fraction <= 1: raise ValueError(f'a fraction of {fraction} cannot be hidden')
-    if span < 1 or lengths.max() > frames:
-        raise ValueError(f'spans of {span} in {int(lengths.max())} of {frames} frames: '
-                         'expected at least 1, and no more than there are')
+    check(float, least=0, most=1, fraction=fraction); check(int, least=1, span=span)
+    if lengths.max() > frames: raise ValueError(f'{int(lengths.max())} valid frames of {frames}')
     if seeds is None: seeds = torch.randint(2**62, (len(lengths),))
     mask = np.zeros((len(lengths), frames), bool)
     for row, n, seed in zip(mask, lengths.tolist(), seeds.tolist()):
@@ -75,7 +73,7 @@ class MaskedAudioModeling(nn.Module):
                  span: int = 1,            # frames hidden side by side
                 ):
         super().__init__()
-        if not 0 < fraction <= 1: raise ValueError(f'a fraction of {fraction} cannot be hidden and learned from')
+        check(float, above=0, most=1, fraction=fraction); check(int, least=1, span=span)
         self.frontend = Frontend()
         self.acoustic = acoustic
         self.predict = nn.Sequential(nn.Linear(acoustic.cfg.width, labels * codes), nn.Unflatten(-1, (labels, codes)))
@@ -107,7 +105,7 @@ def masked_accuracy(
     device = next(stage.parameters()).device
     parts = []
     for start in range(0, len(data), 16):
-        batch = collate([Draws(data)[i, (seed, i)] for i in range(start, min(start + 16, len(data)))])
+        batch = collate([TrainingClips(data)[i, (seed, i)] for i in range(start, min(start + 16, len(data)))])
         logits, target, _ = stage.guess(*(batch[k].to(device) for k in ('waveform', 'lengths', 'seeds')))
         parts.append((logits.argmax(-1).cpu(), target.cpu()))
     guesses, targets = (torch.cat(column) for column in zip(*parts))

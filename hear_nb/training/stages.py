@@ -15,9 +15,9 @@ import numpy as np
 from torch import nn, Tensor
 
 from ..audio.batch import length_mask
-from ..config import HearConfig, STACK
+from ..config import STACK, HearConfig, check
 from ..data.dataset import Dataset
-from ..data.sampling import Draws, usable_clips
+from ..data.sampling import TrainingClips, usable_clips
 from ..model.acoustic import AcousticModel
 from ..model.hear import HEAR
 from ..model.pretrained import Pretrained
@@ -84,6 +84,7 @@ class FineTuning(nn.Module):
                  smoothing: float = .1,  # of the labels
                 ):
         super().__init__()
+        check(float, least=0, most=1, smoothing=smoothing)
         self.model, self.smoothing = model, smoothing
 
     def forward(self, waveform: Tensor, lengths: Tensor, y: Tensor, **_) -> dict[str, Tensor]:
@@ -105,7 +106,7 @@ def train_tokenizer(
     torch.manual_seed(cfg.seed)
     config = replace(config, tokenizer=replace(config.tokenizer, teacher_width=teacher.width))
     stage = TokenizerTraining(AcousticTokenizer(config), teacher)
-    fit(stage, Draws(data, cfg.seconds), output, cfg, 'tokenizer', live)
+    fit(stage, TrainingClips(data, cfg.seconds), output, cfg, 'tokenizer', live)
     for part in (stage.tokenizer, stage.token_decoder): save_on_main(part.eval(), Path(output) / part.subfolder)
     sample = [x for _, x in usable_clips(data, range(0, len(data), max(1, len(data) // 2000)))]
     codes = config.tokenizer.codes
@@ -135,7 +136,7 @@ def pretrain(
     if start is not None: model.acoustic.load_state_dict(start.state_dict())
     kind = ContrastiveMasking if contrast else MaskedAudioModeling
     stage = kind(model.acoustic, TokenLabeller(tokenizer), tokenizer.config.tokenizer.codes, 1, fraction, span)
-    fit(stage, Draws(data, cfg.seconds), output, cfg, 'masked modeling', live)
+    fit(stage, TrainingClips(data, cfg.seconds), output, cfg, 'masked modeling', live)
     predictor = TokenPredictor(config)
     predictor.out.load_state_dict(stage.predict[0].state_dict())
     for part in (model, tokenizer, predictor): save_on_main(part.eval(), Path(output) / part.subfolder)
@@ -160,6 +161,6 @@ def finetune(
     tuned = HEAR(config)
     old = model.state_dict()
     tuned.load_state_dict({k: v if k.startswith('head.out.') else old[k] for k, v in tuned.state_dict().items()})
-    fit(FineTuning(tuned), Draws(part, cfg.seconds, y), output, cfg, f'fine-tuning on {label}', live)
+    fit(FineTuning(tuned), TrainingClips(part, cfg.seconds, y), output, cfg, f'fine-tuning on {label}', live)
     save_on_main(tuned.eval(), output)
     return tuned

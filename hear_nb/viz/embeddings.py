@@ -509,6 +509,20 @@ def export(self: Explorer,
     self._say(f'{len(self.sounds.clips(self.selection)) if only_selected else len(self.table)} clips are in {path}')
     return path
 
+# %% ../../nbs/viz/02_embeddings.ipynb #f2a86b13
+@patch
+def save(self: Explorer,
+         path,                    # the HTML file to write; its folder must exist
+         title: str = '',         # '': how many sounds there are
+         sounds: str = 'inside',  # or 'folder': beside the page, for thousands of them
+        ) -> Path:
+    "Writes the map to a page that needs no Python, when all work in the background is done. Returns its path. Raises AudioError, OSError."
+    from hear_nb.viz.page import save_sound_map
+    self.wait()
+    path = save_sound_map(path, self.sounds, self.color.value, title, self.method.label, sounds)
+    self._say(f'the page is {path}')
+    return path
+
 # %% ../../nbs/viz/02_embeddings.ipynb #f7b9ffde
 def _receive(view: Explorer, name: str, content: bytes):
     "Takes a file from the page."

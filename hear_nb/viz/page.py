@@ -18,7 +18,7 @@ import numpy as np, pandas as pd
 from ..analysis.sound_map import _names, _number, _numbers, SoundMap
 from ..audio.decode import encode
 from ..config import HOP, SAMPLE_RATE
-from ..figures.palette import category_colours, mel_bytes, MISSING, NUMBER
+from ..figures.palette import category_colours, css as palette_css, mel_bytes, MISSING, NUMBER
 from ..runs import destination, replacing
 
 # %% ../../nbs/viz/05_page.ipynb #6f238c0d
@@ -113,8 +113,8 @@ def _parts(
     beside = " 'self' file:" if told['sounds'] == 'folder' else ''
     policy = (f"default-src 'none'; script-src 'sha256-{checksum}'{beside}; style-src 'unsafe-inline'; img-src data: blob:; "
               "media-src blob:; base-uri 'none'; form-action 'none'")
-    fill = dict(policy=policy, title=html.escape(told['title']), css=_read('player.css') + _read('page.css'), body=_read(f'{what}.html'),
-                data=json.dumps(told, allow_nan=False).replace('<', r'\u003c'), code=code)
+    fill = dict(policy=policy, title=html.escape(told['title']), css=palette_css() + _read('player.css') + _read('page.css'),
+                body=_read(f'{what}.html'), data=json.dumps(told, allow_nan=False).replace('<', r'\u003c'), code=code)
     before, after = _read('page.html').split('<!-- sounds -->')
     pieces = re.split(r'{{ (\w+) }}', before)  # text and names in turn: what is filled in is never looked at again
     return ''.join(fill[piece] if k % 2 else piece for k, piece in enumerate(pieces)), after

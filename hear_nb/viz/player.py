@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from fastcore.basics import patch
 
-from ..audio.decode import load
+from ..audio.decode import encode, load
 from ..audio.frontend import _frontend, row_hz
 from ..config import _seconds, FRAME_RATE, HOP, model_frames, N_MELS, SAMPLE_RATE
 from ..figures.palette import css, ink, mel_bytes, ON_SPECTROGRAM, token_colour
@@ -39,16 +39,6 @@ def _picture(
     image, file = Image.fromarray(x[::-1].round().astype(np.uint8)), BytesIO()
     image.putpalette(mel_bytes())
     image.save(file, 'png')
-    return file.getvalue()
-
-# %% ../../nbs/viz/01_player.ipynb #a4c54ad8
-def _wav(
-    waveform,  # (samples,) tensor or array at 16 kHz
-) -> bytes:
-    "Returns a 16-bit WAV file. What is louder than 1 is clipped."
-    import soundfile as sf
-    file = BytesIO()
-    sf.write(file, np.asarray(waveform), SAMPLE_RATE, format='WAV', subtype='PCM_16')
     return file.getvalue()
 
 # %% ../../nbs/viz/01_player.ipynb #4277c111
@@ -166,7 +156,7 @@ def show(self: Player,
 def _answer(self: Player, _, message, buffers):
     "Sends a sound that a page asks for."
     if message.get('type') == 'sound' and (waveform := self.waveforms.get(message.get('id'))) is not None:
-        self.send(dict(type='sound', id=message['id']), [_wav(waveform)])
+        self.send(dict(type='sound', id=message['id']), [encode(waveform, 'WAV')])
 
 # %% ../../nbs/viz/01_player.ipynb #35acbccd
 @patch
@@ -206,3 +196,13 @@ def _light(ax, light):
     veil[0, :, 3] = .8 * (1 - light)
     ax.imshow(veil, extent=(edges[0], edges[-1], *ax.get_ylim()), aspect='auto', interpolation='nearest')
     ax.stairs(light * N_MELS - 1, edges, color=ON_SPECTROGRAM['lit'], lw=1.5)
+
+# %% ../../nbs/viz/01_player.ipynb #9b60d2f4
+@patch
+def save(self: Player,
+         path,             # the HTML file to write; its folder must exist
+         title: str = '',  # '': the player's own
+        ) -> Path:
+    "Writes what is shown, with its sounds, to a page that needs no Python: see `viz.page`. Returns its path. Raises OSError."
+    from hear_nb.viz.page import save_players
+    return save_players(path, self, title)
