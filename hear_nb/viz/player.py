@@ -111,20 +111,6 @@ class Player(anywidget.AnyWidget):
 
     def close(self): _close(self, super().close)
 
-# %% ../../nbs/viz/01_player.ipynb #bfc7db4a
-def _close(widget: widgets.Widget, close=None):
-    "Closes a widget and all it is made of, and lets go of whoever watches it."
-    values = widget._trait_values.values()
-    parts = [*getattr(widget, 'children', ()), *(v for v in values if isinstance(v, widgets.Widget))]
-    (close or widget.close)()
-    widget.unobserve_all()
-    for part in parts:
-        if part.comm is not None: _close(part)
-
-class _View(widgets.VBox):
-    "A view made of several widgets, which can be closed as one."
-    def close(self): _close(self, super().close)
-
 # %% ../../nbs/viz/01_player.ipynb #1f6e86be
 @patch
 def show(self: Player,
@@ -173,6 +159,20 @@ def play(self: Player,
 def pause(self: Player):
     "Stops the sound on the page."
     self.send(dict(type='pause'))
+
+# %% ../../nbs/viz/01_player.ipynb #bfc7db4a
+def _close(widget: widgets.Widget, close=None):
+    "Closes a widget and all it is made of, and lets go of whoever watches it."
+    values = widget._trait_values.values()
+    parts = [*getattr(widget, 'children', ()), *(v for v in values if isinstance(v, widgets.Widget))]
+    (close or widget.close)()
+    widget.unobserve_all()
+    for part in parts:
+        if part.comm is not None: _close(part)
+
+class _View(widgets.VBox):
+    "A view made of several widgets, which can be closed as one."
+    def close(self): _close(self, super().close)
 
 # %% ../../nbs/viz/01_player.ipynb #b73132ec
 @patch
