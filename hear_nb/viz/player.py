@@ -203,6 +203,6 @@ def save(self: Player,
          path,             # the HTML file to write; its folder must exist
          title: str = '',  # '': the player's own
         ) -> Path:
-    "Writes what is shown, with its sounds, to a page that needs no Python: see `viz.page`. Returns its path. Raises OSError."
+    "Writes what is shown, with its sounds, to a page that needs no Python. Returns its path. Raises OSError."
     from hear_nb.viz.page import save_players
     return save_players(path, self, title)
