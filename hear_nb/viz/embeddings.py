@@ -322,8 +322,9 @@ class Explorer(_Background):
         self.selection = np.array([], int)  # numbers of the points that are chosen
         self.controls = _Controls(sounds, method, color)
         self.method, self.neighbors, self.distance, self.color, self.search = self.controls.children
-        drop = [_Drop(partial(_receive, self))] if all(space.embed for space in sounds.spaces) else []
-        self.listen = _Listen(sounds, self.select, self._say, drop)
+        drop = []
+        if all(space.embed for space in sounds.spaces): drop = [_Drop(lambda *file: _receive(self, *file))]
+        self.listen = _Listen(sounds, lambda points: self.select(points), self._say, drop)
         self.maps, self.chosen, self.player = _Maps(sounds, self._choose), _Panel(self), self.listen.player
         at_once = self.color.value in sounds.table
         self.colours = pd.Series(pd.Categorical(['…'] * len(sounds.points)))  # until they are known
@@ -516,7 +517,7 @@ def save(self: Explorer,
          title: str = '',         # '': how many sounds there are
          sounds: str = 'inside',  # or 'folder': beside the page, for thousands of them
         ) -> Path:
-    "Writes the map to a page that needs no Python, when all work in the background is done. Returns its path. Raises AudioError, OSError."
+    "Writes the map to a page that needs no Python. Returns its path. Raises ValueError, AudioError, OSError."
     from hear_nb.viz.page import save_sound_map
     self.wait()
     path = save_sound_map(path, self.sounds, self.color.value, title, self.method.label, sounds)

@@ -111,20 +111,6 @@ class Player(anywidget.AnyWidget):
 
     def close(self): _close(self, super().close)
 
-# %% ../../nbs/viz/01_player.ipynb #bfc7db4a
-def _close(widget: widgets.Widget, close=None):
-    "Closes a widget and all it is made of, and lets go of whoever watches it."
-    values = widget._trait_values.values()
-    parts = [*getattr(widget, 'children', ()), *(v for v in values if isinstance(v, widgets.Widget))]
-    (close or widget.close)()
-    widget.unobserve_all()
-    for part in parts:
-        if part.comm is not None: _close(part)
-
-class _View(widgets.VBox):
-    "A view made of several widgets, which can be closed as one."
-    def close(self): _close(self, super().close)
-
 # %% ../../nbs/viz/01_player.ipynb #1f6e86be
 @patch
 def show(self: Player,
@@ -174,6 +160,20 @@ def pause(self: Player):
     "Stops the sound on the page."
     self.send(dict(type='pause'))
 
+# %% ../../nbs/viz/01_player.ipynb #bfc7db4a
+def _close(widget: widgets.Widget, close=None):
+    "Closes a widget and all it is made of, and lets go of whoever watches it."
+    values = widget._trait_values.values()
+    parts = [*getattr(widget, 'children', ()), *(v for v in values if isinstance(v, widgets.Widget))]
+    (close or widget.close)()
+    widget.unobserve_all()
+    for part in parts:
+        if part.comm is not None: _close(part)
+
+class _View(widgets.VBox):
+    "A view made of several widgets, which can be closed as one."
+    def close(self): _close(self, super().close)
+
 # %% ../../nbs/viz/01_player.ipynb #b73132ec
 @patch
 def figure(self: Player) -> plt.Figure:
@@ -203,6 +203,6 @@ def save(self: Player,
          path,             # the HTML file to write; its folder must exist
          title: str = '',  # '': the player's own
         ) -> Path:
-    "Writes what is shown, with its sounds, to a page that needs no Python: see `viz.page`. Returns its path. Raises OSError."
+    "Writes what is shown, with its sounds, to a page that needs no Python. Returns its path. Raises OSError."
     from hear_nb.viz.page import save_players
     return save_players(path, self, title)
