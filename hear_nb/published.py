@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .config import EncoderConfig, HearConfig, TaskConfig, TokenizerConfig
+from .config import check, EncoderConfig, HearConfig, TaskConfig, TokenizerConfig
 from .model.hear import HEAR
 from .model.pretrained import read_tensors
 from .model.tokenizer import AcousticTokenizer
@@ -191,6 +191,8 @@ def convert(
     licence: str = 'unknown',  # of the weights, for the card
 ):
     "Converts published checkpoints into a folder for `from_pretrained`. A file with more than tensors is refused."
+    check(int, least=0, overlap=overlap)
+    check(int, least=1, task_heads=task_heads)
     state = read_tensors(source)
     folder = Path(output)
     has_acoustic = any(k.startswith('acoustic_model.') for k in state)

@@ -178,11 +178,11 @@ def test_two_processes_fetch_at_once(monkeypatch, server, tmp_path):
     offered(monkeypatch, server, 'esc50', packed(esc50, tmp_path / 'esc', 'zip', 'ESC-50-master'), 'zip')
     code = f"""
 import pooch, requests, tqdm.auto
-from hear_nb import datasets
-datasets.COLLECTIONS['esc50'].archives = {COLLECTIONS['esc50'].archives}
+from hear_nb.data import benchmarks
+benchmarks.COLLECTIONS['esc50'].archives = {COLLECTIONS['esc50'].archives}
 print('ready', flush=True)
 input()
-print(len(datasets.esc50()))"""
+print(len(benchmarks.esc50()))"""
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     both = [subprocess.Popen([sys.executable, '-c', code], cwd=root, **pipes) for _ in range(2)]
     assert [process.stdout.readline() for process in both] == ['ready\n'] * 2

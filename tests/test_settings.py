@@ -172,7 +172,7 @@ def test_stages_are_refused_before_they_begin(here):
 # Every command, every number that it takes
 
 FREE = {'workers': -2, 'weight_decay': -1.}  # what else than 0 and less cannot be
-ARGUMENTS = {'embed': ['s'], 'tokenize': ['s'], 'shard': ['s'], 'convert': ['x.pth'], 'recipe': ['ESC-50'], 'evaluate': ['--data', 's']}
+ARGUMENTS = {'embed': ['s'], 'tokenize': ['s'], 'shard': ['s'], 'convert': ['x.pth'], 'recipe': ['ESC-50'], 'evaluate': ['--data', 's'], 'map': ['s']}
 NUMBERS = [(name, parameter, kind) for name in COMMANDS for parameter, kind in (
     (p, (a.anno.__args__[0] if getattr(a.anno, '__origin__', None) is list else a.anno))
     for f in [command(name)] for p, a in [*docments(f, full=True, returns=False, eval_str=True).items(),
@@ -183,7 +183,8 @@ NUMBERS = [(name, parameter, kind) for name in COMMANDS for parameter, kind in (
 @pytest.mark.parametrize('name, parameter, kind', NUMBERS)
 def test_every_number_of_every_command(here, capsys, name, parameter, kind):
     "A negative number, and NaN, end with one line that names it; nothing is written, and no work is begun."
-    output = ['--output', 'out/x.parquet' if name == 'embed' else 'out'] if 'output' in inspect.signature(command(name)).parameters else []
+    kinds = {'embed': 'out/x.parquet', 'map': 'x.html'}
+    output = ['--output', kinds.get(name, 'out')] if 'output' in inspect.signature(command(name)).parameters else []
     for value in [str(kind(FREE.get(parameter, -2))), *(['nan'] if kind is float else [])]:
         status = main([name, *ARGUMENTS.get(name, []), *output, f'--{parameter.replace("_", "-")}={value}'])
         said = capsys.readouterr().err.strip().splitlines()

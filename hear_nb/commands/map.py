@@ -14,6 +14,7 @@ import numpy as np, pandas as pd
 
 from ..audio.decode import AudioError
 from .clips import Clip, find_clips, named, Rejected
+from ..config import check
 from ..runs import destination, digest, replacing
 
 # %% ../../nbs/commands/10_map.ipynb #222c4790
@@ -296,6 +297,8 @@ def draw_map(
     seed: int = 0,               # of UMAP
 ) -> Path:
     "Draws recordings as a map that is heard with a click, in one HTML page, and opens it. Keeps what it has computed."
+    check(float, least=0, window=window, hop=hop)
+    check(int, least=0, seed=seed)
     output, only = destination(output), Path(paths[0])
     if output.suffix != '.html': raise ValueError(f'{output}: expected a name that ends in .html')
     name = only.resolve().name if len(paths) == 1 else f'{only.resolve().name} and {len(paths) - 1} more'
