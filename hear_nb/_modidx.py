@@ -1125,6 +1125,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'hear_nb.model.stream._WindowFolder.fold': ( 'model/stream.html#_windowfolder.fold',
                                                                                    'hear_nb/model/stream.py'),
                                       'hear_nb.model.stream._outputs': ('model/stream.html#_outputs', 'hear_nb/model/stream.py'),
+                                      'hear_nb.model.stream._resampler': ('model/stream.html#_resampler', 'hear_nb/model/stream.py'),
                                       'hear_nb.model.stream.clip_statistics': ( 'model/stream.html#clip_statistics',
                                                                                 'hear_nb/model/stream.py'),
                                       'hear_nb.model.stream.embed_long': ('model/stream.html#embed_long', 'hear_nb/model/stream.py')},

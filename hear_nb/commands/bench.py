@@ -184,6 +184,7 @@ def _training_step(
         optimizer.zero_grad()
     return step
 
+# %% ../../nbs/commands/08_bench.ipynb #decf1a4f
 def _training_calls(
     size: str = 'base',   # 'base' or 'tiny'
     clips: int = 8,       # in a batch

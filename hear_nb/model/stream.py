@@ -16,7 +16,8 @@ from torch import nn, Tensor
 
 from ..audio.decode import _as_channels, AudioError
 from ..audio.frontend import Frontend
-from ..config import EPS, HOP, N_FFT, SAMPLE_RATE, STACK, WINDOW, EncoderConfig, check, model_frames, spectrogram_frames
+from ..config import EPS, HOP, N_FFT, SAMPLE_RATE, STACK, WINDOW, EncoderConfig
+from ..config import check, model_frames, spectrogram_frames
 from .acoustic import overlap_add, ramp, windows_of
 
 # %% ../../nbs/model/07_stream.ipynb #bedffb63
@@ -182,6 +183,14 @@ class _WindowFolder:
         return whole[first: frames if last else frames - cfg.overlap].cpu()
 
 # %% ../../nbs/model/07_stream.ipynb #f7641008
+def _resampler(
+    sample_rate: int,  # Hz, of the chunks
+):
+    "Returns what brings chunks to 16 kHz, or None where they are."
+    if sample_rate == SAMPLE_RATE: return None
+    import soxr
+    return soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype='float32')
+
 def _outputs(
     model,                 # a HEAR
     windows: list[Tensor], # each (128, spectrogram frames); only the clip's last one may be shorter
@@ -207,10 +216,7 @@ class HearStream:
         self.cutter = _WindowCutter(model, statistics)
         self.folder = _WindowFolder(model.config.acoustic)
         self.pooled = RunningStats()  # of the frames so far
-        self.resampler = None
-        if sample_rate != SAMPLE_RATE:
-            import soxr
-            self.resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype='float32')
+        self.resampler = _resampler(sample_rate)
 
     @property
     def clip(self) -> np.ndarray:
