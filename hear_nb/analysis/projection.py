@@ -74,8 +74,9 @@ def _umap(self: Projection, y, report):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # umap speaks of optional packages, and numba of its own past
         from umap import UMAP  # takes seconds to import
-        self.umap = UMAP(random_state=self.seed, n_jobs=1, n_neighbors=min(self.neighbors, len(y) - 1), min_dist=self.distance,
-                         init='spectral' if len(y) > 10 else 'random')
+        self.umap = UMAP(
+            random_state=self.seed, n_jobs=1, n_neighbors=min(self.neighbors, len(y) - 1), min_dist=self.distance,
+            init='spectral' if len(y) > 10 else 'random')
         def epochs(steps, **_):  # instead of a progress bar
             for i in steps:
                 if i % 10 == 0: report(i / len(steps))
@@ -91,6 +92,6 @@ def transform(self: Projection,
     from sklearn.neighbors import KNeighborsRegressor
     y = self.steps.transform(np.asarray(vectors, np.float64))
     if self.method == 'umap':
-        near = KNeighborsRegressor(min(5, len(self.umap.embedding_)), weights='distance').fit(self.umap._raw_data, self.umap.embedding_)
-        y = near.predict(y)
+        near = KNeighborsRegressor(min(5, len(self.umap.embedding_)), weights='distance')
+        y = near.fit(self.umap._raw_data, self.umap.embedding_).predict(y)
     return (y - self.middle) / self.half

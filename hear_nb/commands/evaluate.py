@@ -43,13 +43,16 @@ def evaluate(
     check_choice(PROTOCOLS, protocol=protocol)
     cfg = TrainConfig(steps=steps, batch_size=batch_size, lr=lr, seconds=seconds, seed=seed)
     clips = open_dataset(data, root, separator)
-    name, runs = 'model' if isinstance(model, HEAR) else str(model), Path(output).with_suffix('.runs') if output else None
+    name = 'model' if isinstance(model, HEAR) else str(model)
+    runs = Path(output).with_suffix('.runs') if output else None
     if output: destination(output)
     model = model if isinstance(model, HEAR) else HEAR.from_pretrained(model)
-    clips = clips.where(usable(clips))  # before anything is measured, so that every method is asked about the same clips
+    # before anything is measured, so that every method is asked about the same clips
+    clips = clips.where(usable(clips))
     methods, results = _methods(model, name, alone, seed), []
     for column in [label] if label else list(clips.tasks) or ['label']:
-        places = {title: runs and runs / column / ('model' if m is model else 'untrained') for title, m in methods.items()}
+        places = {title: runs and runs / column / ('model' if m is model else 'untrained')
+                  for title, m in methods.items()}
         rows = [measure(clips, column, m, title, protocol, folds, cfg, places[title]) for title, m in methods.items()]
         print(_format_results(rows), end='\n\n')
         results += [dict(dataset=str(data), protocol=protocol, **r.as_json()) for r in rows]
@@ -70,12 +73,17 @@ def _format_results(
     "Returns the table of all of them, and the first one's folds, classes and confusions, as text."
     first, table = results[0], pd.DataFrame([r.row() for r in results]).set_index('method').drop(columns='task')
     parts = [f'{first.label}: {first.measure}, with its 95 % interval', table.round(3).to_string()]
-    if len(first.folds) > 1: parts += [f'{first.method}, fold by fold', pd.Series(first.per_fold()).round(3).to_frame(first.measure).T.to_string()]
+    if len(first.folds) > 1:
+        by_fold = pd.Series(first.per_fold()).round(3).to_frame(first.measure)
+        parts += [f'{first.method}, fold by fold', by_fold.T.to_string()]
     parts += [f'{first.method}, class by class', first.per_class().round(2).to_string(max_rows=60)]
-    if first.y.ndim == 1 and len(first.classes) <= 20: parts += ['each class (a row) was taken for', first.confusion().to_string()]
+    if first.y.ndim == 1 and len(first.classes) <= 20:
+        parts += ['each class (a row) was taken for', first.confusion().to_string()]
     elif first.y.ndim == 1:
-        often = first.confusion().rename_axis('is').rename_axis('taken for', axis=1).stack().rename('clips').reset_index()
-        parts += ['most often confused', often[often['is'] != often['taken for']].nlargest(10, 'clips').to_string(index=False)]
+        named = first.confusion().rename_axis('is').rename_axis('taken for', axis=1)
+        often = named.stack().rename('clips').reset_index()
+        worst = often[often['is'] != often['taken for']].nlargest(10, 'clips')
+        parts += ['most often confused', worst.to_string(index=False)]
     return '\n\n'.join(parts)
 
 # %% ../../nbs/commands/04_evaluate.ipynb #1f8fac9a
@@ -90,7 +98,7 @@ def recipe(
     model='hear-tiny',         # a name, a folder, a hub id, or a HEAR
     root: str = '',            # the collection's own folder; '': it is downloaded, or found in the cache
     protocol: str = 'finetune',  # as in the paper; 'linear' and 'knn' are quicker
-    output: str = '',          # JSON with all figures; beside it, in NAME.runs, the runs, which are resumed; '': named after the column
+    output: str = '',          # JSON with all figures; beside it, in NAME.runs, resumable runs; '': named after the data
     steps: int = 0,            # of fine-tuning; 0: as many as the recipe says
     alone: bool = False,       # leave out what the model must beat
 ):

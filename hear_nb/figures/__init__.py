@@ -26,7 +26,8 @@ from .codebook import (
 
 # %% ../../nbs/figures/00_figures.ipynb #66387ad6
 _all_ = [
-    'category_colours', 'css', 'ink', 'MARKERS', 'OKABE_ITO', 'token_colour', 'black_on_white', 'masks', 'spectrogram', 'STYLE',
-    'tokens', 'LiveLosses', 'LiveTraining', 'losses', 'running_mean', 'accuracies', 'confusion', 'map_clips',
+    'category_colours', 'css', 'ink', 'MARKERS', 'OKABE_ITO', 'token_colour',
+    'black_on_white', 'masks', 'spectrogram', 'STYLE', 'tokens',
+    'LiveLosses', 'LiveTraining', 'losses', 'running_mean', 'accuracies', 'confusion', 'map_clips',
     'content_and_position', 'head_distances', 'head_weights', 'rollout_by_layer', 'task_attention', 'window_attention',
     'class_table', 'code_map', 'code_page', 'code_usage', 'codebook', 'codebook_agreement', 'transition_table']

@@ -231,8 +231,9 @@ def _loader(draws: TrainingClips, step: int, cfg: TrainConfig):
     order = StepSampler(len(draws), cfg.batch_size // cfg.accumulate, cfg.steps * cfg.accumulate, step * cfg.accumulate,
                   cfg.seed, draws.blocks)
     # a generator of its own, or starting the loader would draw from the one that was just restored
-    return torch.utils.data.DataLoader(draws, batch_sampler=order, collate_fn=getattr(draws, 'collate', collate), num_workers=cfg.workers,
-                                       generator=torch.Generator().manual_seed(cfg.seed))
+    return torch.utils.data.DataLoader(
+        draws, batch_sampler=order, collate_fn=getattr(draws, 'collate', collate), num_workers=cfg.workers,
+        generator=torch.Generator().manual_seed(cfg.seed))
 
 # %% ../../nbs/training/01_loop.ipynb #01453b1a
 def _share(accelerator, count) -> float:
