@@ -15,8 +15,8 @@ except PackageNotFoundError: __version__ = '0'  # run from a folder that was not
 
 _names = dict(HEAR='model.hear', Embedding='model.hear', AcousticTokenizer='model.tokenizer', HearConfig='config',
               AudioError='audio.decode', HearStream='model.stream')
-_modules = ['analysis', 'audio', 'cli', 'commands', 'config', 'data', 'evaluation', 'export', 'figures', 'hear21', 'model',
-            'parts', 'published', 'runs', 'sklearn', 'teachers', 'training', 'viz']
+_modules = ['analysis', 'audio', 'cli', 'commands', 'config', 'data', 'evaluation', 'export', 'figures', 'hear21',
+            'model', 'parts', 'published', 'runs', 'sklearn', 'teachers', 'training', 'viz']
 
 def __getattr__(name: str):
     "Imports a name on first use."

@@ -78,8 +78,9 @@ def arguments(
 
 # %% ../nbs/15_cli.ipynb #27e959c7
 COMMANDS = {
-    'demo': 'commands.demo:demo', 'lab': 'commands.start:lab', 'info': 'commands.start:info', 'map': 'commands.map:draw_map',
-    'train-tokenizer': 'commands.train:train_tokenizer', 'pretrain': 'commands.train:pretrain', 'finetune': 'commands.train:finetune',
+    'demo': 'commands.demo:demo', 'lab': 'commands.start:lab', 'info': 'commands.start:info',
+    'map': 'commands.map:draw_map', 'train-tokenizer': 'commands.train:train_tokenizer',
+    'pretrain': 'commands.train:pretrain', 'finetune': 'commands.train:finetune',
     'evaluate': 'commands.evaluate:evaluate', 'recipe': 'commands.evaluate:recipe',
     'embed': 'commands.embed:embed', 'tokenize': 'commands.embed:tokenize', 'shard': 'commands.shard:shard',
     'datasets': 'data.benchmarks:collections', 'convert': 'published:convert', 'export': 'export:export',
@@ -95,7 +96,7 @@ def command(
 
 # %% ../nbs/15_cli.ipynb #3973f26f
 def _parser(names) -> argparse.ArgumentParser:
-    "Returns a parser of these commands. The list of commands shows the first sentence of each docstring, a command's help all of it."
+    "Returns a parser of these commands. Their list shows each docstring's first sentence, a command's help all of it."
     parser = argparse.ArgumentParser('hear-nb', description='Learn, train, look at and listen to HEAR.')
     parser.add_argument('--version', action='version', version=f'hear-nb {__version__}')
     commands = parser.add_subparsers(dest='command', required=True, title='commands', metavar='COMMAND')
@@ -113,7 +114,9 @@ def main(argv=None) -> int:
     f = command(given.command)
     try: status = f(**arguments(f, given))
     except (Interrupted, KeyboardInterrupt) as e: print(f'\n{str(e) or "stopped"}', file=sys.stderr); return 130
-    except (ValueError, OSError, ImportError, ArithmeticError) as e: print(f'hear-nb {given.command}: {e}', file=sys.stderr); return 1
+    except (ValueError, OSError, ImportError, ArithmeticError) as e:
+        print(f'hear-nb {given.command}: {e}', file=sys.stderr)
+        return 1
     if isinstance(status, Path): print(f'written: {status}')
     return status if isinstance(status, int) else 0
 

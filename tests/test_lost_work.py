@@ -78,7 +78,7 @@ def test_embed_resumes(sounds, tiny, monkeypatch, at):
     Path('s/bad.wav').write_text('no sound')
     embed(twice, tiny, 'whole.parquet', chunk=2, workers=0)
     with monkeypatch.context() as m:
-        m.setattr(files, 'embed_chunk', stopping(files.embed_chunk, at))
+        m.setattr(files, '_embed_chunk', stopping(files._embed_chunk, at))
         with pytest.raises(Interrupted): embed(twice, tiny, 'resumed.parquet', chunk=2, workers=0)
     assert embed(twice, tiny, 'resumed.parquet', chunk=2, workers=0) == 1
     whole, resumed = pd.read_parquet('whole.parquet'), pd.read_parquet('resumed.parquet')
@@ -142,7 +142,7 @@ def test_a_plan_without_work_blocks_nothing(sounds, tiny, monkeypatch):
     from hear_nb.commands import embed as files, shard as shards
     from hear_nb.runs import Interrupted
     for module, name, error, call, other in (
-            (files, 'embed_chunk', Interrupted, lambda: embed('s', tiny, 'v.parquet', workers=0), lambda: embed('s/0.wav', tiny, 'v.parquet', workers=0)),
+            (files, '_embed_chunk', Interrupted, lambda: embed('s', tiny, 'v.parquet', workers=0), lambda: embed('s/0.wav', tiny, 'v.parquet', workers=0)),
             (AcousticTokenizer, 'encode', KeyboardInterrupt, lambda: tokenize('s', tiny, 't.jsonl'), lambda: tokenize('s/0.wav', tiny, 't.jsonl')),
             (shards, 'write_shard', KeyboardInterrupt, lambda: shard('s', 'p', clips=2), lambda: shard('s', 'p', clips=3))):
         with monkeypatch.context() as m:
@@ -155,7 +155,8 @@ def test_work_of_another_plan_is_kept(sounds, tiny, monkeypatch):
     from hear_nb.commands import embed as files, shard as shards
     from hear_nb.runs import Interrupted
     for module, name, error, call, other in (
-            (files, 'embed_chunk', Interrupted, lambda: embed('s', tiny, 'v.parquet', chunk=1, workers=0), lambda: embed('s/0.wav', tiny, 'v.parquet', chunk=1, workers=0)),
+            (files, '_embed_chunk', Interrupted, lambda: embed('s', tiny, 'v.parquet', chunk=1, workers=0),
+             lambda: embed('s/0.wav', tiny, 'v.parquet', chunk=1, workers=0)),
             (AcousticTokenizer, 'encode', KeyboardInterrupt, lambda: tokenize('s', tiny, 't.jsonl'), lambda: tokenize('s/0.wav', tiny, 't.jsonl')),
             (shards, 'write_shard', KeyboardInterrupt, lambda: shard('s', 'p', clips=2), lambda: shard('s', 'p', clips=3))):
         with monkeypatch.context() as m:
@@ -210,5 +211,7 @@ def test_workers_share_the_bound(sounds):
     data = from_folder('s')
     told = Telling(data.table, data.root)
     told.memory.limit = 4 * 8000 * 4
-    loader = torch.utils.data.DataLoader(TrainingClips(told), batch_sampler=StepSampler(5, 1, 20), num_workers=2, collate_fn=lambda batch: batch[0][0][0].item())
+    loader = torch.utils.data.DataLoader(
+        TrainingClips(told), batch_sampler=StepSampler(5, 1, 20), num_workers=2,
+        collate_fn=lambda batch: batch[0][0][0].item())
     assert max(loader) == 2 * 8000 * 4  # each has its half

@@ -15,7 +15,8 @@ from hear_nb.audio.batch import batches
 from hear_nb.audio.decode import read_blocks
 from hear_nb.audio.long import clips
 from hear_nb.cli import COMMANDS, command, main
-from hear_nb.commands.bench import _compare_kernels as compare, _interleaved as interleaved, _speeds as speeds, _threads as threads, training_costs as costs, throughput
+from hear_nb.commands.bench import _compare_kernels as compare, _interleaved as interleaved, _speeds as speeds
+from hear_nb.commands.bench import _threads as threads, throughput, training_costs as costs
 from hear_nb.commands.clips import find_clips
 from hear_nb.commands.demo import _plan as plan
 from hear_nb.commands.embed import embed, tokenize
@@ -68,8 +69,10 @@ def written(folder): return sorted(str(p.relative_to(folder)) for p in folder.rg
 
 def test_check():
     check(int, least=1, most=3, a=1, b=np.int64(3)); check(float, above=0, below=1, a=.5, b=np.float32(.5)); check(float, a=-3, b=7.5)
-    for kind, limits, value in ((int, dict(least=1), 0), (int, {}, 1.), (int, {}, '1'), (int, {}, True), (int, {}, None), (int, {}, np.True_), (float, {}, nan), (float, {}, inf),
-                                (float, dict(above=0), 0), (float, dict(below=1), 1.), (float, dict(most=1), 1.01), (float, {}, '1'), (float, {}, True), (float, {}, torch.ones(1))):
+    for kind, limits, value in (
+            (int, dict(least=1), 0), (int, {}, 1.), (int, {}, '1'), (int, {}, True), (int, {}, None), (int, {}, np.True_),
+            (float, {}, nan), (float, {}, inf), (float, {}, '1'), (float, {}, True), (float, {}, torch.ones(1)),
+            (float, dict(above=0), 0), (float, dict(below=1), 1.), (float, dict(most=1), 1.01)):
         with pytest.raises(ValueError, match='^size is .*, expected'): check(kind, **limits, size=value)
     with pytest.raises(ValueError, match='^b is 0, expected an integer, at least 1 and at most 9$'): check(int, least=1, most=9, a=1, b=0)
     with pytest.raises(ValueError, match="^size is 'huge', expected tiny or base$"): check_choice(('tiny', 'base'), size='huge')
@@ -102,25 +105,38 @@ CALLS = [(name, value, call) for name, values, call in [
     ('seconds', (0, -1, .01, nan), lambda v: TrainingClips(bundled(), v)),
     ('classes', ([], [0]), lambda v: TrainingClips(bundled(), 1., np.array(v))),
     ('clips', (np.arange(722) < 0,), lambda v: TrainingClips(bundled().where(v))),
-    ('clips', (0, -1), lambda v: StepSampler(v, 2, 3)), ('batch_size', (0, -1), lambda v: StepSampler(3, v, 3)), ('seed', (-1, .5), lambda v: StepSampler(3, 2, 3, seed=v)),
+    ('clips', (0, -1), lambda v: StepSampler(v, 2, 3)),
+    ('batch_size', (0, -1), lambda v: StepSampler(3, v, 3)),
+    ('seed', (-1, .5), lambda v: StepSampler(3, 2, 3, seed=v)),
     ('start', (-1,), lambda v: StepSampler(3, 2, 3, v)), ('mix', (0, -1), lambda v: shuffled(4, 0, [1, 1, 1, 1], v)),
     ('fraction', (0, 1, -.5, 25, nan, '1'), lambda v: unsplit().splits(fraction=v)),
-    ('seed', (-1, .5, None), lambda v: unsplit().splits(seed=v)), ('no fold', ('7', ['7'], 7), lambda v: bundled().splits(only=v)),
+    ('seed', (-1, .5, None), lambda v: unsplit().splits(seed=v)),
+    ('no fold', ('7', ['7'], 7), lambda v: bundled().splits(only=v)),
     ('limit', (-1, .5, nan), lambda v: ClipCache(v)),
-    ('fraction', (-.1, 1.1, nan), lambda v: random_mask(lengths, 50, v)), ('span', (0, -1, 1.5), lambda v: random_mask(lengths, 50, .4, v)),
+    ('fraction', (-.1, 1.1, nan), lambda v: random_mask(lengths, 50, v)),
+    ('span', (0, -1, 1.5), lambda v: random_mask(lengths, 50, .4, v)),
     ('fraction', (0, -.1, 1.1, nan), lambda v: stage(fraction=v)), ('span', (0, -1, 1.5), lambda v: stage(span=v)),
     ('smoothing', (-.1, 1.1, nan), lambda v: FineTuning(hear, v)),
     *((name, values, lambda v, name=name: TrainConfig(**{name: v})) for name, values in dict(
-        steps=(0, -1, 1.5, '10', True), batch_size=(0, -1, 2.5), accumulate=(0, -1), save_every=(0, -1), lr=(0, -1, nan, inf), clip=(0, -1, nan), weight_decay=(-1, nan),
+        steps=(0, -1, 1.5, '10', True), batch_size=(0, -1, 2.5), accumulate=(0, -1), save_every=(0, -1),
+        lr=(0, -1, nan, inf), clip=(0, -1, nan), weight_decay=(-1, nan),
         warmup=(-.1, 1.1, nan), seconds=(0, -1, .01, nan, inf), seed=(-1, .5, None), workers=(-1, .5), precision=('fp8', None)).items()),
     *((name, (0, -1, 1.5, True, None), lambda v, name=name: EncoderConfig(**{name: v})) for name in ('width', 'ffn', 'heads', 'layers', 'window')),
-    ('overlap', (-1, 151, 1.5), lambda v: EncoderConfig(overlap=v)), ('dropout', (-.1, 1, nan), lambda v: EncoderConfig(dropout=v)),
-    ('size', ('huge', '', None), HearConfig.named), ('size', ('huge',), lambda v: compare(v)), ('size', ('huge',), lambda v: speeds(v, [1.], [1], [1])),
+    ('overlap', (-1, 151, 1.5), lambda v: EncoderConfig(overlap=v)),
+    ('dropout', (-.1, 1, nan), lambda v: EncoderConfig(dropout=v)),
+    ('size', ('huge', '', None), HearConfig.named),
+    ('size', ('huge',), lambda v: compare(v)),
+    ('size', ('huge',), lambda v: speeds(v, [1.], [1], [1])),
     ('repeats', (0, -1), lambda v: interleaved({}, v)), ('threads', (-1, 1.5), lambda v: threads(v).__enter__()),
     ('minutes', (0, -1, nan, inf), plan), ('seed', (-1, .5), lambda v: plan(1., v)),
-    ('steps', (0, -1), lambda v: throughput(None, steps=v)), ('batch_size', (0,), lambda v: throughput(None, batch_size=v)), ('seconds', (0, nan), lambda v: throughput(None, seconds=v)),
-    ('hours', (0, -1, nan), lambda v: costs(dict(x=1.), v)), ('epochs', (0, -1), lambda v: costs(dict(x=1.), epochs=v)), ('speed of x', (0, nan), lambda v: costs(dict(x=v))),
-    ('rounds', (0, -1, 1.5), lambda v: iterate(None, config, 'x', TrainConfig(), v)), ('span', (0,), lambda v: iterate(None, config, 'x', TrainConfig(), span=v)),
+    ('steps', (0, -1), lambda v: throughput(None, steps=v)),
+    ('batch_size', (0,), lambda v: throughput(None, batch_size=v)),
+    ('seconds', (0, nan), lambda v: throughput(None, seconds=v)),
+    ('hours', (0, -1, nan), lambda v: costs(dict(x=1.), v)),
+    ('epochs', (0, -1), lambda v: costs(dict(x=1.), epochs=v)),
+    ('speed of x', (0, nan), lambda v: costs(dict(x=v))),
+    ('rounds', (0, -1, 1.5), lambda v: iterate(None, config, 'x', TrainConfig(), v)),
+    ('span', (0,), lambda v: iterate(None, config, 'x', TrainConfig(), span=v)),
 ] for value in values]
 
 
@@ -134,10 +150,14 @@ def test_library(here, name, value, call):
 
 
 @pytest.mark.parametrize('name, values, call', [
-    ('batch_size', (0, -1, 2.5), lambda v, **o: embed('s', output='v.parquet', batch_size=v, **o)), ('chunk', (0, -1), lambda v, **o: embed('s', output='v.parquet', chunk=v, **o)),
-    ('workers', (-2, .5), lambda v, **o: embed('s', output='v.parquet', workers=v, **o)), ('dtype', ('int8', ''), lambda v, **o: embed('s', output='v.parquet', dtype=v, **o)),
-    ('parquet or .npz', ('v.csv', 'v', ''), lambda v, **o: embed('s', output=v, **o)), ('folder', ('s.parquet',), lambda v, **o: embed('s', output=v, **o)),
-    ('paths', ([], '', [''], [None], 3, [3]), lambda v, **o: embed(v, output='v.parquet', **o)), ('paths', ([], '', [''], [None], 3), lambda v, **o: tokenize(v, output='t.jsonl', **o)),
+    ('batch_size', (0, -1, 2.5), lambda v, **o: embed('s', output='v.parquet', batch_size=v, **o)),
+    ('chunk', (0, -1), lambda v, **o: embed('s', output='v.parquet', chunk=v, **o)),
+    ('workers', (-2, .5), lambda v, **o: embed('s', output='v.parquet', workers=v, **o)),
+    ('dtype', ('int8', ''), lambda v, **o: embed('s', output='v.parquet', dtype=v, **o)),
+    ('parquet or .npz', ('v.csv', 'v', ''), lambda v, **o: embed('s', output=v, **o)),
+    ('folder', ('s.parquet',), lambda v, **o: embed('s', output=v, **o)),
+    ('paths', ([], '', [''], [None], 3, [3]), lambda v, **o: embed(v, output='v.parquet', **o)),
+    ('paths', ([], '', [''], [None], 3), lambda v, **o: tokenize(v, output='t.jsonl', **o)),
 ])
 def test_many_files(here, tiny, name, values, call):
     Path('s.parquet').mkdir()
@@ -162,22 +182,31 @@ def test_stages_are_refused_before_they_begin(here):
     data = from_folder('s')
     data.table['label'] = ['a', 'b', 'a']
     for options in (dict(fraction=0), dict(fraction=nan), dict(span=0)):
-        with pytest.raises(ValueError, match=next(iter(options))): pretrain(data, config, AcousticTokenizer(config), here / 'run', TrainConfig(steps=1), **options)
+        with pytest.raises(ValueError, match=next(iter(options))):
+            pretrain(data, config, AcousticTokenizer(config), here / 'run', TrainConfig(steps=1), **options)
     for cfg, why in ((TrainConfig(steps=1, batch_size=1), 'batch norm'), (TrainConfig(steps=1, batch_size=2, accumulate=2), 'batch norm')):
         with pytest.raises(ValueError, match=why): finetune(data, 'label', hear, here / 'run', cfg)
-    with pytest.raises(ValueError, match='clips'): pretrain(data.where(np.zeros(3, bool)), config, AcousticTokenizer(config), here / 'run', TrainConfig(steps=1))
+    with pytest.raises(ValueError, match='clips'):
+        pretrain(data.where(np.zeros(3, bool)), config, AcousticTokenizer(config), here / 'run', TrainConfig(steps=1))
     assert not (here / 'run').exists()
 
 
 # Every command, every number that it takes
 
 FREE = {'workers': -2, 'weight_decay': -1.}  # what else than 0 and less cannot be
-ARGUMENTS = {'embed': ['s'], 'tokenize': ['s'], 'shard': ['s'], 'convert': ['x.pth'], 'recipe': ['ESC-50'], 'evaluate': ['--data', 's'], 'map': ['s']}
-NUMBERS = [(name, parameter, kind) for name in COMMANDS for parameter, kind in (
-    (p, (a.anno.__args__[0] if getattr(a.anno, '__origin__', None) is list else a.anno))
-    for f in [command(name)] for p, a in [*docments(f, full=True, returns=False, eval_str=True).items(),
-                                          *(docments(TrainConfig, full=True, returns=False, eval_str=True).items() if 'cfg' in inspect.signature(f).parameters else ())])
-    if kind in (int, float)]
+ARGUMENTS = {'embed': ['s'], 'tokenize': ['s'], 'shard': ['s'], 'convert': ['x.pth'], 'recipe': ['ESC-50'], 'evaluate': ['--data', 's'],
+             'map': ['s']}
+
+
+def parameters(f):
+    "Yields a command's parameters, and those of its TrainConfig, each with its type or its list's."
+    for source in [f, TrainConfig] if 'cfg' in inspect.signature(f).parameters else [f]:
+        for name, p in docments(source, full=True, returns=False, eval_str=True).items():
+            yield name, p.anno.__args__[0] if getattr(p.anno, '__origin__', None) is list else p.anno
+
+
+NUMBERS = [(name, parameter, kind) for name in COMMANDS for parameter, kind in parameters(command(name))
+           if kind in (int, float)]
 
 
 @pytest.mark.parametrize('name, parameter, kind', NUMBERS)

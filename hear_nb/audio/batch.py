@@ -20,7 +20,8 @@ def pad_batch(
 ) -> tuple[Tensor, Tensor]:
     "Returns the waveforms padded with zeros, (batch, samples), and their lengths, (batch,) int64."
     shapes = [tuple(w.shape) for w in waveforms]
-    if not shapes or any(len(s) != 1 for s in shapes): raise AudioError(f'expected waveforms, each (samples,), got {shapes or "none"}')
+    if not shapes or any(len(s) != 1 for s in shapes):
+        raise AudioError(f'expected waveforms, each (samples,), got {shapes or "none"}')
     return (nn.utils.rnn.pad_sequence(list(waveforms), batch_first=True),
             torch.tensor([len(w) for w in waveforms], dtype=torch.int64))
 
@@ -62,12 +63,14 @@ def checked(
     lengths: Tensor | None,  # (batch,) valid samples; None: all
 ) -> Tensor:
     "Returns the lengths, (batch,). Raises AudioError if the two are no batch of waveforms."
-    if not isinstance(waveform, Tensor) or waveform.ndim != 2 or not waveform.is_floating_point() or 0 in waveform.shape:
+    fits = isinstance(waveform, Tensor) and waveform.ndim == 2 and waveform.is_floating_point()
+    if not fits or 0 in waveform.shape:
         got = f'{waveform.dtype} {tuple(waveform.shape)}' if isinstance(waveform, Tensor) else type(waveform).__name__
         raise AudioError(f'expected waveforms as a tensor (batch, samples) of floats, got {got}')
     batch, samples = waveform.shape
     if lengths is None: return waveform.new_full((batch,), samples, dtype=torch.int64)
-    if not isinstance(lengths, Tensor) or tuple(lengths.shape) != (batch,) or lengths.dtype not in (torch.int32, torch.int64):
+    fits = isinstance(lengths, Tensor) and tuple(lengths.shape) == (batch,)
+    if not fits or lengths.dtype not in (torch.int32, torch.int64):
         got = f'{lengths.dtype} {tuple(lengths.shape)}' if isinstance(lengths, Tensor) else type(lengths).__name__
         raise AudioError(f'expected lengths as a tensor ({batch},) of integers, got {got}')
     if eager() and (lengths.min() < 1 or lengths.max() > samples):
@@ -81,7 +84,7 @@ def check_frames(
     lengths=None,    # what should be a tensor (batch,) of integers; None: not looked at
     most: int | None = None,   # frames; None: any number
 ):
-    "Raises ValueError that says what was expected if these are no frames. Looks at nothing while a model is traced or compiled."
+    "Raises ValueError that says what was expected if these are no frames. Looks at nothing while traced or compiled."
     if not eager(): return
     if not isinstance(x, Tensor) or x.ndim != 3 or not x.is_floating_point() or x.shape[-1] != (width or x.shape[-1]):
         got = f'{x.dtype} {tuple(x.shape)}' if isinstance(x, Tensor) else type(x).__name__

@@ -48,7 +48,8 @@ class SoundFileReader:
 
 def _riff_ends(file: sf.SoundFile) -> bool:
     "Returns whether all the bytes are there that the chunks' headers declare."
-    # who writes to a pipe declares about 2 or 4 GB, because the length is not known: nothing is missing. Nor is a byte that pads
+    # who writes to a pipe declares about 2 or 4 GB, because the length is not known: nothing is missing
+    # nor is a byte that pads
     sizes = re.findall(r'(data|SSND|riff|Riff size|Data Size|BODY) *: (\d+) \(should be (\d+)\)', file.extra_info)
     for part, said, real in sizes:
         if int(real) + (part[0] in 'rR') < int(said) and not 2**31 - 2**16 <= int(said) <= 2**32: return False
@@ -114,7 +115,8 @@ def _mpeg_readers(f, path, source, name: str) -> list:
     if said is not None and said > counted + 1: raise AudioError(f'{name}: {_TRUNCATED}')
     f.seek(0)
     if len(runs) == 1 and said is not None and said >= counted - 1: return [SoundFileReader(source)]
-    constant = any(run.frame.kind[1] != 3 for run in runs)  # layers 1 and 2 have one bit rate, of which a guess is right
+    # layers 1 and 2 have one bit rate, of which a guess is right
+    constant = any(run.frame.kind[1] != 3 for run in runs)
     readers = [SoundFileReader(source)] if constant else [SoundFileReader(prepend_count(f, run)) for run in runs]
     for one, run in zip(readers, runs):
         one.frames = run.frames * run.frame.samples
@@ -132,7 +134,8 @@ def _readers(f, path, name: str) -> list:
     if filled := fill_in_sizes(f): return [SoundFileReader(filled)]
     noted = path and (path.with_name(f'._{path.name}').exists() or path.with_name('.AppleDouble').exists())
     source = f if path is None or noted else path  # libsndfile would take macOS's note beside a file for a part of it
-    mpeg = tag_size(head) or mpeg_frame(head) or Path(name).suffix.lower() in ('.mp3', '.mpga')  # or begins amid a frame
+    named = Path(name).suffix.lower() in ('.mp3', '.mpga')  # it may begin amid a frame
+    mpeg = tag_size(head) or mpeg_frame(head) or named
     if mpeg and (readers := _mpeg_readers(f, path, source, name)): return readers
     f.seek(0)
     return [_by_libsndfile(source, f, name)]
@@ -157,7 +160,7 @@ def open_sound(
     source,          # a path, or an open binary file
     name: str = '',  # what to call it in an error; '': the path
 ):
-    "Gives a reader for each of the streams in a file, one after the other. What fails while it is open is an AudioError."
+    "Gives a reader for each of the streams in a file, in order. What fails while it is open is an AudioError."
     name, path = str(name or source), None if hasattr(source, 'read') else Path(source)
     if path is not None: _check_path(path, name)
     try:
@@ -247,7 +250,8 @@ def load(
     else: streams = [(_as_channels(x, name).mean(0), SAMPLE_RATE if sample_rate is None else sample_rate)]
     _check_length(streams, name)
     x = np.concatenate([_resample(*stream) for stream in streams])
-    return torch.from_numpy(np.pad(x, (0, max(0, WINDOW - len(x)))))  # rounding may have cost a 25 ms clip its last sample
+    missing = max(0, WINDOW - len(x))  # rounding may have cost a 25 ms clip its last sample
+    return torch.from_numpy(np.pad(x, (0, missing)))
 
 # %% ../../nbs/audio/01_decode.ipynb #6921cf52
 def read_blocks(

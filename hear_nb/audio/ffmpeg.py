@@ -16,11 +16,12 @@ ENDINGS = dict(
     m4a='M4A', m4b='M4A', m4r='M4A', mp4='MP4', m4v='MP4', mov='QuickTime', aac='AAC', adts='AAC', weba='WebM',
     webm='WebM', mka='Matroska', mkv='Matroska', wma='WMA', wmv='WMV', asf='ASF', avi='AVI', amr='AMR', awb='AMR',
     gsm='raw GSM', ac3='AC-3', eac3='AC-3', dts='DTS', wv='WavPack', ape="Monkey's Audio", tta='True Audio', tak='TAK',
-    mpc='Musepack', spx='Speex', dsf='DSD', dff='DSD', ra='RealAudio', rm='RealAudio') | {'3gp': '3GP', '3gpp': '3GP', '3g2': '3GP'}
+    mpc='Musepack', spx='Speex', dsf='DSD', dff='DSD', ra='RealAudio', rm='RealAudio',
+    **{'3gp': '3GP', '3gpp': '3GP', '3g2': '3GP'})
 
 _BEGINNINGS = re.compile(
-    rb'....ftyp|\x1aE\xdf\xa3|0&\xb2\x75|RIFF....AVI |#!AMR|\xff[\xf0\xf1\xf8\xf9]|ADIF|wvpk|MAC |TTA[12]|tBaK|MP\+|MPCK|'
-    rb'\x0b\x77|\x7f\xfe\x80\x01|DSD |FRM8|\.RMF|\.ra\xfd', re.DOTALL)
+    rb'....ftyp|\x1aE\xdf\xa3|0&\xb2\x75|RIFF....AVI |#!AMR|\xff[\xf0\xf1\xf8\xf9]|ADIF|wvpk|MAC |TTA[12]|tBaK|'
+    rb'MP\+|MPCK|\x0b\x77|\x7f\xfe\x80\x01|DSD |FRM8|\.RMF|\.ra\xfd', re.DOTALL)
 _NAMED = {b'\x1aE\xdf\xa3': 'Matroska or WebM', b'0&\xb2\x75': 'WMA', b'#!AM': 'AMR', b'wvpk': 'WavPack',
           b'RIFF': 'AVI'}
 

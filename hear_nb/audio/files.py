@@ -13,9 +13,9 @@ from .decode import AudioError
 from .ffmpeg import ENDINGS
 
 # %% ../../nbs/audio/07_files.ipynb #4daec819
-SOUND_ENDINGS = frozenset(
+SOUND_ENDINGS = frozenset(  # libsndfile's, and FFmpeg's
     '16svx 8svx aif aifc aiff au avr bwf caf fap flac htk iff ircam mat4 mat5 mp1 mp2 mp3 mpc2k mpga nist oga ogg '
-    'opus paf pvf rf64 sd2 sds sf snd sph svx voc w64 wav wave wavex wve xi'.split()) | ENDINGS.keys()  # libsndfile's, and FFmpeg's
+    'opus paf pvf rf64 sd2 sds sf snd sph svx voc w64 wav wave wavex wve xi'.split()) | ENDINGS.keys()
 
 _LITTER = '__macosx', '.appledouble', '.trash', '.trashes', '$recycle.bin', 'recycler', 'recycled'
 

@@ -38,7 +38,8 @@ def _standardise(
     mask: Tensor,  # (batch, frames) True where valid
 ) -> Tensor:
     "Returns `x` with mean 0 and (biased) standard deviation 1 over each clip's valid frames, and 0 elsewhere."
-    x, mask = x - x[:, :1, :1], mask[:, None]  # so that the mean of silence is exact: its rounding error, divided by EPS, is no picture
+    # so that the mean of silence is exact: its rounding error, divided by EPS, is no picture
+    x, mask = x - x[:, :1, :1], mask[:, None]
     count = mask.sum((1, 2), keepdim=True) * x.shape[1]
     mean = (x * mask).sum((1, 2), keepdim=True) / count
     std = (((x - mean) * mask) ** 2).sum((1, 2), keepdim=True).div(count).sqrt()
@@ -114,7 +115,8 @@ class Frontend(nn.Module):
         lengths = checked(waveform, lengths)
         frames = spectrogram_frames(lengths)
         with torch.autocast(waveform.device.type, enabled=False):
-            x = torch.where(length_mask(lengths, waveform.shape[1]), waveform.float(), 0.)  # whatever stands behind a clip's end
+            valid = length_mask(lengths, waveform.shape[1])
+            x = torch.where(valid, waveform.float(), 0.)  # whatever stands behind a clip's end
             if eager() and not (good := x.isfinite().all(1)).all():
                 raise AudioError(f'clip {int(good.int().argmin())} of the batch has samples that are NaN or infinite')
             power = power_spectrum(x.clamp(-MAX_AMPLITUDE, MAX_AMPLITUDE), lengths, self.window)

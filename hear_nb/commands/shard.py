@@ -29,7 +29,7 @@ def shard(
     seed: int = 0,           # of the order
     separator: str = '',     # between the classes of a clip that has several, ';' say; '': as the data say themselves
 ):
-    "Packs clips into WebDataset shards. Unusable clips are named and left out; returns 1 then. Raises ValueError, AudioError."
+    "Packs clips into WebDataset shards. Leaves out and names unusable ones; returns 1 then. Raises ValueError, AudioError."
     check(int, least=1, clips=clips); check(int, least=0, seed=seed)
     found, folder = open_dataset(data, root, separator).with_recordings(), Path(output).absolute()
     found = replace(found, cache=False)
@@ -48,7 +48,7 @@ def shard(
     return int(bool(unusable))
 
 def _pack(data: Dataset, paths: list[Path], clips: int, seed: int) -> list[str]:
-    "Writes the shards that are not there. Returns what is wrong with clips that are left out; if all are, nothing stays."
+    "Writes the shards that are not there. Returns what is wrong with clips left out; if all are, nothing stays."
     from tqdm import tqdm
     order, unusable = np.random.default_rng(seed).permutation(len(data)), []
     for k, path in enumerate(tqdm(paths, desc='packing')):

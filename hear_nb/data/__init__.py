@@ -13,5 +13,5 @@ from .sampling import TrainingClips, StepSampler, collate
 from .hub import from_hub, to_hub_dataset
 
 # %% ../../nbs/data/00_data.ipynb #3ce13bc7
-_all_ = ['Dataset', 'TrainingClips', 'StepSampler', 'bundled', 'collate', 'open_dataset', 'from_csv', 'from_folder', 'from_frame', 'from_hub',
-         'to_hub_dataset']
+_all_ = ['Dataset', 'TrainingClips', 'StepSampler', 'bundled', 'collate', 'open_dataset', 'from_csv', 'from_folder',
+         'from_frame', 'from_hub', 'to_hub_dataset']

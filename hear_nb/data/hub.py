@@ -29,7 +29,8 @@ class HubDataset(Dataset):
     def read(self, i: int) -> Tensor:
         "Decodes clip `i`. Raises AudioError."
         file, content = self.table.file.iloc[i], self._content(i)
-        if content.get('array') is not None: return load(np.asarray(content['array'], np.float32), content['sampling_rate'], file)
+        if content.get('array') is not None:
+            return load(np.asarray(content['array'], np.float32), content['sampling_rate'], file)
         if content['bytes'] is None: return load(content['path'])
         return load(BytesIO(content['bytes']), name=file)
 
@@ -48,7 +49,7 @@ class HubDataset(Dataset):
 # %% ../../nbs/data/07_hub.ipynb #d3d21e87
 def from_hub(
     name,                        # a name on the hub, or a datasets.Dataset or DatasetDict
-    label: str | None = 'label', # the column of the classes, copied to `label` if it has another name; None: there are none
+    label: str | None = 'label', # the column of the classes, copied to `label` if it is another; None: there are none
     column: str = 'audio',       # the column of the clips
     config: str | None = None,   # of a dataset that has several
 ) -> Dataset:
@@ -58,13 +59,17 @@ def from_hub(
     source = hf.load_dataset(name, config) if isinstance(name, str) else name
     parts = dict(source) if isinstance(source, dict) else {'': source}
     features = next(iter(parts.values())).features
-    if missing := {label or column, column} - set(features): raise ValueError(f'no column {", ".join(missing)}; there are {", ".join(features)}')
-    if isinstance(features[column], hf.Audio): parts = {k: part.cast_column(column, hf.Audio(decode=False)) for k, part in parts.items()}
+    if missing := {label or column, column} - set(features):
+        raise ValueError(f'no column {", ".join(missing)}; there are {", ".join(features)}')
+    if isinstance(features[column], hf.Audio):
+        parts = {k: part.cast_column(column, hf.Audio(decode=False)) for k, part in parts.items()}
     rows = hf.concatenate_datasets(list(parts.values()))
-    split = np.repeat([dict(validation='valid', dev='valid').get(k, k) for k in parts], [len(p) for p in parts.values()])
+    names = [dict(validation='valid', dev='valid').get(k, k) for k in parts]
+    split = np.repeat(names, [len(p) for p in parts.values()])
     table = rows.remove_columns(column).to_pandas().rename(columns=dict(file='original_file'))
     for k in table.columns.intersection([k for k, f in features.items() if isinstance(f, hf.ClassLabel)]):
-        table[k] = [None if pd.isna(v) or v < 0 else features[k].names[int(v)] for v in table[k]]  # -1: the hub's way to say that there is none
+        # -1: the hub's way to say that there is none
+        table[k] = [None if pd.isna(v) or v < 0 else features[k].names[int(v)] for v in table[k]]
     if label: table['label'] = table[label].astype(str).where(table[label].notna(), '')  # none is '', as in a CSV
     table = table.assign(file=[f'{s}{n}' for n, s in enumerate(split)], row=range(len(rows)))
     if 'test' in set(split): table['split'] = split
@@ -78,8 +83,10 @@ def to_hub_dataset(
     "Returns a `datasets.Dataset` with the table's columns and the recordings in `audio`, ready for `push_to_hub`."
     import datasets
     data = data.with_recordings()
-    whole = type(data).read is Dataset.read and not {'start', 'end'} & {*data.table}  # else a clip is not what its file is
-    audio = [str(f) for f in data.files] if whole else [dict(bytes=encode(data[i]), path=None) for i in range(len(data))]
+    # else a clip is not what its file is
+    whole = type(data).read is Dataset.read and not {'start', 'end'} & {*data.table}
+    if whole: audio = [str(f) for f in data.files]
+    else: audio = [dict(bytes=encode(data[i]), path=None) for i in range(len(data))]
     table = (data.table if whole else data.table.drop(columns=['start', 'end'], errors='ignore')).assign(audio=audio)
     if vectors is not None:
         if len(vectors) != len(table): raise ValueError(f'{len(vectors)} vectors for {len(table)} clips')
