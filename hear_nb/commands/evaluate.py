@@ -98,7 +98,7 @@ def recipe(
     model='hear-tiny',         # a name, a folder, a hub id, or a HEAR
     root: str = '',            # the collection's own folder; '': it is downloaded, or found in the cache
     protocol: str = 'finetune',  # as in the paper; 'linear' and 'knn' are quicker
-    output: str = '',          # JSON with all figures; beside it, in NAME.runs, resumable runs; '': named after the data
+    output: str = '',          # JSON with all figures; its runs are resumed from NAME.runs; '': named after the data
     steps: int = 0,            # of fine-tuning; 0: as many as the recipe says
     alone: bool = False,       # leave out what the model must beat
 ):
