@@ -29,7 +29,7 @@ def shard(
     seed: int = 0,           # of the order
     separator: str = '',     # between the classes of a clip that has several, ';' say; '': as the data say themselves
 ):
-    "Packs clips into WebDataset shards. Leaves out and names unusable ones; returns 1 then. Raises ValueError, AudioError."
+    "Packs clips into shards. Unusable ones are named and left out; returns 1 then. Raises ValueError, AudioError."
     check(int, least=1, clips=clips); check(int, least=0, seed=seed)
     found, folder = open_dataset(data, root, separator).with_recordings(), Path(output).absolute()
     found = replace(found, cache=False)

@@ -266,7 +266,7 @@ def _id(
 
 # %% ../../nbs/data/04_benchmarks.ipynb #ae1b26f0
 def audioset(
-    root: str = '',  # folder with `*_segments.csv`, `class_labels_indices.csv` and, anywhere below, clips with ids in their names
+    root: str = '',  # folder with `*_segments.csv`, `class_labels_indices.csv` and, below, clips with ids in the names
 ) -> Dataset:
     """Returns AudioSet: `label` holds all classes of a clip, with ';' between them; `eval` is the test.
 
