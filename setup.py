@@ -24,6 +24,9 @@ setup(
     # The tutorials live beside the other notebooks; installed, they are hear_nb.tutorials.
     packages=find_packages(include=["hear_nb", "hear_nb.*"]) + ["hear_nb.tutorials"],
     package_dir={"hear_nb.tutorials": "nbs/tutorials"},
-    package_data={"hear_nb": ["bundled/**", "weights/**", "viz/*.js", "viz/*.css", "viz/*.html", "py.typed"], "hear_nb.tutorials": ["*.ipynb"]},
+    package_data={
+        "hear_nb": ["bundled/**", "weights/**", "viz/*.js", "viz/*.css", "viz/*.html", "py.typed"],
+        "hear_nb.tutorials": ["*.ipynb"],
+    },
     include_package_data=False, zip_safe=False,
 )

@@ -1,4 +1,6 @@
-"""Tells mypy of the methods that fastcore's `@patch` adds to a class, which it cannot see: their types are not checked, but that they exist is."""
+"""Tells mypy of the methods that fastcore's `@patch` adds to a class, which it cannot see.
+
+Their types are not checked, but that they exist is."""
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -15,7 +17,8 @@ for path in Path('hear_nb').rglob('*.py'):
 
 def add_methods(context):
     for name in PATCHED[context.cls.name]:
-        if name not in context.cls.info.names: add_attribute_to_class(context.api, context.cls, name, AnyType(TypeOfAny.explicit))
+        if name not in context.cls.info.names:
+            add_attribute_to_class(context.api, context.cls, name, AnyType(TypeOfAny.explicit))
 
 
 class Patched(Plugin):

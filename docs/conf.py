@@ -1,4 +1,6 @@
-"""The site: `sphinx-build -W -j auto -c docs . build/site` turns the notebooks, as they are, into pages. Nothing is executed, nothing fetched."""
+"""The site: `sphinx-build -W -j auto -c docs . build/site` turns the notebooks, as they are, into pages.
+
+Nothing is executed, nothing fetched."""
 import json
 import os
 import re
@@ -17,9 +19,11 @@ settings = parser['DEFAULT']
 project, release, author = settings['name'], settings['version'], settings['author']
 copyright = f'2026, {author}'
 # A fork's own workflow publishes links to the fork.
-repository = f'https://github.com/{os.environ["GITHUB_REPOSITORY"]}' if 'GITHUB_REPOSITORY' in os.environ else settings['repository']
+fork = os.environ.get('GITHUB_REPOSITORY')
+repository = settings['repository'] if fork is None else f'https://github.com/{fork}'
 
-# The reading order: tutorials, then the wings from the one that imports nothing to the one that imports all, then the doors.
+# The reading order: tutorials, then the wings from the one that imports nothing to the one that imports all, then
+# the doors.
 WINGS = ['audio', 'model', 'data', 'training', 'evaluation', 'analysis', 'figures', 'viz', 'commands']
 
 extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.viewcode']
@@ -49,7 +53,8 @@ html_theme_options = dict(
 
 def notebooks(folder):
     "Returns the notebooks of a folder of nbs, without their suffix, in the order of their names."
-    return [p.relative_to(root/'nbs').with_suffix('').as_posix() for p in sorted((root/'nbs'/folder).glob('*.ipynb')) if p.stem != 'index']
+    return [p.relative_to(root/'nbs').with_suffix('').as_posix()
+            for p in sorted((root/'nbs'/folder).glob('*.ipynb')) if p.stem != 'index']
 
 
 def toctree(caption, entries):
@@ -74,7 +79,8 @@ def read(app, name, content):
     "Takes out of a notebook what speaks to nbdev, not to a reader; the first page gets the sidebar."
     if not app.env.doc2path(name).suffix == '.ipynb': return
     nb = json.loads(content[0])
-    nb['cells'] = [cell for cell in nb['cells'] if not re.match(r'#\| *(hide|default_exp)\b(?!_)', ''.join(cell['source']))]
+    nb['cells'] = [cell for cell in nb['cells']
+                   if not re.match(r'#\| *(hide|default_exp)\b(?!_)', ''.join(cell['source']))]
     for cell in nb['cells']:
         if cell['cell_type'] == 'code': cell['source'] = DIRECTIVE.sub('', ''.join(cell['source']))
     if name == root_doc: nb['cells'].append(dict(cell_type='markdown', id='sidebar', metadata={}, source=sidebar()))
@@ -83,7 +89,8 @@ def read(app, name, content):
 
 def references():
     "Returns the pages of the reference, {name: names of modules}: one for each wing, one for the rest."
-    modules = ['.'.join(p.relative_to(root).with_suffix('').parts) for p in sorted((root/project).rglob('*.py')) if not p.stem.startswith('_')]
+    modules = ['.'.join(p.relative_to(root).with_suffix('').parts)
+               for p in sorted((root/project).rglob('*.py')) if not p.stem.startswith('_')]
     pages = {wing: [m for m in modules if m.split('.')[1] == wing and m.count('.') == 2] for wing in WINGS}
     pages['top'] = [m for m in modules if m.count('.') == 1]
     return {name: found for name, found in pages.items() if found}

@@ -1,4 +1,6 @@
-"""README.md from nbs/index.ipynb: `python docs/readme.py`. Links there start at nbs/, on the page above it one folder higher."""
+"""README.md from nbs/index.ipynb: `python docs/readme.py`.
+
+Links there start at nbs/, on the page above it one folder higher."""
 import re
 from pathlib import Path
 
@@ -17,7 +19,9 @@ def from_root(match):
 def readme():
     "Returns what README.md says."
     text, resources = MarkdownExporter().from_filename(root/'nbs/index.ipynb')
-    if resources['outputs']: raise ValueError(f'{sorted(resources["outputs"])}: README.md has no folder for figures; link a picture instead')
+    if resources['outputs']:
+        names = sorted(resources['outputs'])
+        raise ValueError(f'{names}: README.md has no folder for figures; link a picture instead')
     return LINK.sub(from_root, text)
 
 

@@ -168,7 +168,7 @@ def portable_pool(
     x: Tensor,        # (batch, frames, width)
     lengths: Tensor,  # (batch,) valid frames
 ) -> Tensor:
-    "Returns what `task.pool` returns. ONNX's optimiser would take its 1e-8 for nought, so that is scaled up and down again."
+    "Returns what `task.pool` returns. ONNX's optimiser would take its 1e-8 for nought, so that is scaled up and back."
     mask, n = length_mask(lengths, x.shape[1])[..., None], lengths[:, None].to(x.dtype)
     mean = (x * mask).sum(1) / n
     var = ((x - mean[:, None]) * mask).square().sum(1) / (n - 1).clamp(min=1)
@@ -260,7 +260,7 @@ def export(
     frontend: bool = True,       # waveforms in; False: spectrograms in
     logits: bool = True,         # with Task Model and head; False: frames and clip vectors only
 ) -> Path:
-    "Writes an ONNX file that takes any number of clips of any length. Returns its path. Raises ValueError, ImportError."
+    "Writes an ONNX file for any number of clips of any length. Returns its path. Raises ValueError, ImportError."
     check_choice(('onnx', 'int8'), format=format)
     needs('onnx', 'onnxruntime', 'onnxscript', part='onnx')
     model, output = HEAR.from_pretrained(model) if isinstance(model, (str, PathLike)) else model, destination(output)

@@ -71,9 +71,10 @@ def forward(
 
 # %% ../nbs/11_teachers.ipynb #7fb12404
 def _kaldi():
-    "Returns torchaudio's Kaldi module. Raises ImportError, as torchaudio may be there and not fit a torch that is newer."
+    "Returns torchaudio's Kaldi module. Raises ImportError, as torchaudio may be there and not fit a newer torch."
     try: from torchaudio.compliance import kaldi
-    except Exception as e: raise ImportError(f'SSAST needs a torchaudio that fits torch {torch.__version__}; this one says: {e}') from e
+    except Exception as e:
+        raise ImportError(f'SSAST needs a torchaudio that fits torch {torch.__version__}; this one says: {e}') from e
     return kaldi
 
 def kaldi_fbank(

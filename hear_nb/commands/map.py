@@ -25,7 +25,8 @@ def _columns(
     "Returns what is known of each clip."
     from hear_nb.data.read import read_table
     if Path(path).suffix.lower() == '.csv':
-        rows = read_table(path).drop(columns=['file', 'start', 'end', 'shard', 'offset', 'size'], errors='ignore').to_dict('records')
+        place = ['file', 'start', 'end', 'shard', 'offset', 'size']
+        rows = read_table(path).drop(columns=place, errors='ignore').to_dict('records')
         if len(rows) == len(clips): return rows
     return [dict(label=Path(c.member or c.file).parent.name) for c in clips]
 
@@ -35,7 +36,8 @@ def _collection(name):
     if Path(name).exists() or not re.fullmatch(r'[\w-]+', str(name)): return None
     try: data = open_dataset(name)
     except (AudioError, ValueError): return None
-    clips = [Clip(str(f), size=f.stat().st_size)._replace(**dict(zip(('start', 'end'), data._span(i)))) for i, f in enumerate(data.files)]
+    clips = [Clip(str(f), size=f.stat().st_size)._replace(**dict(zip(('start', 'end'), data._span(i))))
+             for i, f in enumerate(data.files)]
     return clips, data.table.drop(columns=['file', 'start', 'end'], errors='ignore').to_dict('records')
 
 def collect(
@@ -65,15 +67,17 @@ def cut(
     window: float,  # seconds
     hop: float,     # seconds from a window's start to the next one's
 ) -> tuple[list[Clip], list[int]]:
-    "Returns the windows of those that are longer than one, and the number of the clip that each comes from. Raises ValueError."
-    if window < .1 or hop <= 0: raise ValueError(f'windows of {window:g} s every {hop:g} s: expected at least 0.1, and a hop above 0')
+    "Returns the windows of those longer than one, and the number of the clip that each comes from. Raises ValueError."
+    if window < .1 or hop <= 0:
+        raise ValueError(f'windows of {window:g} s every {hop:g} s: expected at least 0.1, and a hop above 0')
     pieces, origin = [], []
     for i, clip in enumerate(clips):
         length, first = _seconds(clip), clip.start or 0.
         starts = [0.] if length is None or length <= window else np.arange(0, max(length - window / 2, 1e-9), hop)
         for t in starts:
             whole = length is None or length <= window
-            pieces.append(clip if whole else clip._replace(start=round(first + t, 3), end=round(first + min(t + window, length), 3)))
+            pieces.append(clip if whole else clip._replace(
+                start=round(first + t, 3), end=round(first + min(t + window, length), 3)))
             origin.append(i)
     return pieces, origin
 
@@ -88,7 +92,7 @@ def _key(model: str, clips: list[Clip]) -> str:
     return digest([__version__, str(parts), named(clips)])
 
 def _kept(path: Path) -> tuple[pd.DataFrame, dict] | None:
-    "Returns a table that was kept, and under which keys; None if there is none. Raises ValueError if the file is another's."
+    "Returns a kept table, and under which keys; None if there is none. Raises ValueError if the file is another's."
     import pyarrow.parquet as pq
     if not path.exists(): return None
     table = pq.read_table(path)
@@ -132,9 +136,9 @@ def _places(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     from tqdm import tqdm
     from hear_nb.analysis.projection import Projection
     from hear_nb.viz.page import nearest
-    vectors = np.stack(table.vector)
+    vectors, method = np.stack(table.vector), 'umap' if len(table) >= 12 else 'pca'
     with tqdm(total=1, desc='map', bar_format='{desc}: {percentage:3.0f}%|{bar}| {elapsed}', leave=False) as bar:
-        x, y = Projection('umap' if len(table) >= 12 else 'pca', seed=seed).fit(vectors, lambda share: bar.update(share - bar.n)).T
+        x, y = Projection(method, seed=seed).fit(vectors, lambda share: bar.update(share - bar.n)).T
     parts = {}
     if 'start' in table:
         file, start = table.file.str.partition('#t=')[0], table.start.fillna(0)
@@ -147,7 +151,9 @@ def _neighbours(table) -> tuple[np.ndarray, np.ndarray]:
     "Returns the neighbours as the page takes them."
     width = max(len(n['ids']) for n in table.neighbors)
     ids, away = np.full((len(table), width), -1), np.zeros((len(table), width))
-    for row, n in enumerate(table.neighbors): ids[row, :len(n['ids'])], away[row, :len(n['ids'])] = n['ids'], n['distances']
+    for row, n in enumerate(table.neighbors):
+        count = len(n['ids'])
+        ids[row, :count], away[row, :count] = n['ids'], n['distances']
     return ids, away
 
 # %% ../../nbs/commands/10_map.ipynb #4d545567
@@ -182,7 +188,8 @@ def _frames(clips: list[Clip], model: str, most: int = 1000) -> dict:
     if len(clip) < 3: raise AudioError(f'{clips[0].name}: {len(clip)} frames; a map needs 3')
     which = np.unique(np.linspace(0, len(clip) - 1, most).round().astype(int))
     vectors, clip, time = np.concatenate(e.frames)[which], clip[which], time[which]
-    return dict(maps=Projection('umap' if len(which) >= 12 else 'pca').fit(vectors), sounds=sounds, clip=clip, time=time,
+    places = Projection('umap' if len(which) >= 12 else 'pca').fit(vectors)
+    return dict(maps=places, sounds=sounds, clip=clip, time=time,
                 neighbours=nearest(vectors, group=clip, moment=time, margin=.5))
 
 # %% ../../nbs/commands/10_map.ipynb #5cacd5a2
@@ -201,8 +208,8 @@ def _page(output: Path, table: pd.DataFrame, color: str, note: str, title: str) 
     large = sounds is not None and sum(len(a['bytes']) for a in table.audio) > ROOM
     shown = table.drop(columns=['vector', 'audio', 'x', 'y', 'neighbors', 'frames'], errors='ignore')
     shown['file'] = [_relative(f, output) for f in shown.file]
-    return save_map(output, table[['x', 'y']].to_numpy(), shown, sounds, neighbours=_neighbours(table), color=color or None,
-                    title=title, note=note, where='folder' if large else 'inside')
+    return save_map(output, table[['x', 'y']].to_numpy(), shown, sounds, neighbours=_neighbours(table),
+                    color=color or None, title=title, note=note, where='folder' if large else 'inside')
 
 def _relative(file: str, output: Path) -> str:
     "Returns a file's path as seen from the page: so a CSV saved beside the page can be opened again."
@@ -226,8 +233,8 @@ def _write_notebook(path: Path, table: str, color: str):
     "Writes a notebook that holds the live map of a kept table."
     from nbformat import write
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-    say = ('# The map, alive\n\nClick a dot to hear it, catch many with the lasso, and name them. This notebook is yours: '
-           '`hear-nb map --lab` does not write it again.')
+    say = ('# The map, alive\n\nClick a dot to hear it, catch many with the lasso, and name them. '
+           'This notebook is yours: `hear-nb map --lab` does not write it again.')
     code = (f'from hear_nb.commands.map import open_map\nfrom hear_nb.viz.embeddings import explore\n\n'
             f'vectors, sounds = open_map({table!r})\nview = explore(vectors, sounds, color={color or None!r})\nview')
     kernel = dict(name='python3', display_name='Python 3', language='python')
@@ -243,7 +250,8 @@ def open_map(
     class KeptSounds(Dataset):
         def read(self, i): return load(BytesIO(sounds[self.table.sound.iloc[i]]), name=self.table.file.iloc[i])
     table = pd.read_parquet(path)
-    if not {'vector', 'audio'} <= {*table}: raise ValueError(f'{path}: no vectors and sounds in it; expected what `hear-nb embed --audio` writes')
+    if not {'vector', 'audio'} <= {*table}:
+        raise ValueError(f'{path}: no vectors and sounds in it; expected what `hear-nb embed --audio` writes')
     shown = table.drop(columns=['vector', 'x', 'y', 'neighbors', 'audio', 'frames'], errors='ignore')
     sounds = [a['bytes'] for a in table.audio]
     return np.stack(table.vector), KeptSounds(shown.assign(sound=range(len(shown))), Path(path).parent)
@@ -252,10 +260,13 @@ def open_map(
 def _from_table(path: Path, seed: int) -> pd.DataFrame:
     "Returns a table of vectors with its places. Raises ValueError."
     table = pd.read_parquet(path)
-    if not {'file', 'vector'} <= {*table}: raise ValueError(f'{path}: expected the columns file and vector; there are {", ".join(table.columns)}')
+    if not {'file', 'vector'} <= {*table}:
+        raise ValueError(f'{path}: expected the columns file and vector; there are {", ".join(table.columns)}')
     return table if 'neighbors' in table else _places(table, seed)
 
-def _made(paths, output: Path, model: str, color: str, window: float, hop: float, labels: str, seed: int) -> pd.DataFrame | dict:
+def _made(
+    paths, output: Path, model: str, color: str, window: float, hop: float, labels: str, seed: int,
+) -> pd.DataFrame | dict:
     "Returns the table of the map; or, of few and short sounds, what `save_map` needs to show their frames."
     clips, rejected, known = collect(paths)
     if not clips: raise AudioError('no usable audio: ' + '; '.join(f'{r.file}: {r.reason}' for r in rejected[:3]))
@@ -273,7 +284,9 @@ def _made(paths, output: Path, model: str, color: str, window: float, hop: float
     table, keys = _embed(clips, rejected, model, kept, key)
     number = {c.name: i for i, c in enumerate(clips)}
     rows = [number[f] for f in table.file]  # without those that could not be used
-    if len(table) < 3: return dict(_frames([clips[i] for i in rows], model), table=([clips[i] for i in rows], known.iloc[rows]))
+    if len(table) < 3:
+        few = [clips[i] for i in rows]
+        return dict(_frames(few, model), table=(few, known.iloc[rows]))
     base = table[[c for c in ('file', 'seconds', 'vector', 'audio', 'x', 'y', 'neighbors') if c in table]]
     for column in ('start', 'end') if any(c.start is not None or c.end is not None for c in clips) else ():
         base = base.assign(**{column: [getattr(clips[i], column) for i in rows]})
@@ -308,7 +321,9 @@ def draw_map(
     else:
         made = _made(paths, output, model, color, window, hop, labels, seed)
         if isinstance(made, dict): page = _page_of_frames(output, made, name, model)
-        else: page = _page(output, made, color, f'{Path(model).name}, {"UMAP" if len(made) >= 12 else "PCA"}', f'{name}: {len(made)} sounds')
+        else:
+            note = f'{Path(model).name}, {"UMAP" if len(made) >= 12 else "PCA"}'
+            page = _page(output, made, color, note, f'{name}: {len(made)} sounds')
     print(f'the map is {page}, {page.stat().st_size / 1e6:.1f} MB; open it with a double click')
     _opened(page, lab, no_browser, color)
     return page
@@ -318,4 +333,5 @@ def _page_of_frames(output, made, name, model):
     clips, known = made.pop('table')
     print(f'{len(clips)} short recording{"s" * (len(clips) > 1)}: the dots are moments of 20 ms')
     table = known.assign(file=[_relative(c.name, output) for c in clips]).iloc[made['clip']].reset_index(drop=True)
-    return save_map(output, table=table, title=f'{name}: {len(table)} moments', note=Path(model).name, color='file' if len(clips) > 1 else None, **made)
+    return save_map(output, table=table, title=f'{name}: {len(table)} moments', note=Path(model).name,
+                    color='file' if len(clips) > 1 else None, **made)

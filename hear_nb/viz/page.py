@@ -56,7 +56,8 @@ def _column(
     count, column = known.nunique(), dict(name=name)
     plain = numbers is not None and pd.api.types.is_numeric_dtype(values) and numbers.notna().any()
     if numbers is not None and numbers.nunique() > 20 or plain:
-        column |= dict(numbers=_packed(numbers, 'float64'), range=[float(numbers.min()), float(numbers.max())], ramp=numbers.nunique() > 20)
+        column |= dict(numbers=_packed(numbers, 'float64'), range=[float(numbers.min()), float(numbers.max())],
+                       ramp=numbers.nunique() > 20)
     if plain: pass  # its numbers say it all
     elif count > len(known) / 2: column |= dict(values=known.tolist())
     else:
@@ -111,10 +112,11 @@ def _parts(
     code = _script(what)
     checksum = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     beside = " 'self' file:" if told['sounds'] == 'folder' else ''
-    policy = (f"default-src 'none'; script-src 'sha256-{checksum}'{beside}; style-src 'unsafe-inline'; img-src data: blob:; "
-              "media-src blob:; base-uri 'none'; form-action 'none'")
-    fill = dict(policy=policy, title=html.escape(told['title']), css=palette_css() + _read('player.css') + _read('page.css'),
-                body=_read(f'{what}.html'), data=json.dumps(told, allow_nan=False).replace('<', r'\u003c'), code=code)
+    policy = (f"default-src 'none'; script-src 'sha256-{checksum}'{beside}; style-src 'unsafe-inline'; "
+              "img-src data: blob:; media-src blob:; base-uri 'none'; form-action 'none'")
+    css = palette_css() + _read('player.css') + _read('page.css')
+    fill = dict(policy=policy, title=html.escape(told['title']), css=css, body=_read(f'{what}.html'),
+                data=json.dumps(told, allow_nan=False).replace('<', r'\u003c'), code=code)
     before, after = _read('page.html').split('<!-- sounds -->')
     pieces = re.split(r'{{ (\w+) }}', before)  # text and names in turn: what is filled in is never looked at again
     return ''.join(fill[piece] if k % 2 else piece for k, piece in enumerate(pieces)), after
@@ -157,7 +159,8 @@ def _unit(
     "Returns the places within -1 to 1, as they lie. Raises ValueError."
     xy = np.asarray(xy, float)
     if xy.shape != (count, 2): raise ValueError(f'map {name!r}: places of shape {xy.shape}, expected ({count}, 2)')
-    if not np.isfinite(xy).all(): raise ValueError(f'map {name!r}: {(~np.isfinite(xy)).any(1).sum()} dots have no place (NaN or infinite)')
+    if not np.isfinite(xy).all():
+        raise ValueError(f'map {name!r}: {(~np.isfinite(xy)).any(1).sum()} dots have no place (NaN or infinite)')
     middle = (xy.max(0) + xy.min(0)) / 2
     return (xy - middle) / max(np.ptp(xy, axis=0).max() / 2, 1e-9)
 
@@ -166,7 +169,7 @@ def save_map(
     path,            # the HTML file to write; its folder must exist
     maps,            # (dots, 2) places, or a dict from a map's name to those
     table: pd.DataFrame, # a row a dot: `file`, and whatever is known
-    sounds,          # by number: waveforms at 16 kHz or MP3 files (bytes); a `Dataset` is one such; None: a page without sound
+    sounds,          # by number: waveforms at 16 kHz or MP3 files (bytes), such as a `Dataset`; None: no sound
     clip=None,       # (dots,) number of a dot's sound; None: the n-th dot has the n-th
     time=None,       # (dots,) seconds in its sound, of a dot that is a moment
     neighbours=None, # (ids, distances) from `nearest`
@@ -180,38 +183,45 @@ def save_map(
     path, count = destination(path), len(table)
     if where not in ('inside', 'folder'): raise ValueError(f"sounds in {where!r}: expected 'inside' or 'folder'")
     if not count: raise ValueError('a map without dots')
-    if color is not None and color not in table: raise ValueError(f'no column {color!r}; there are {", ".join(map(str, table.columns))}')
+    if color is not None and color not in table:
+        raise ValueError(f'no column {color!r}; there are {", ".join(map(str, table.columns))}')
     maps = {name: _unit(xy, name, count) for name, xy in (maps if isinstance(maps, dict) else {'': maps}).items()}
     clip, time = _checked(clip, time, count, sounds)
-    told = dict(count=count, title=title or f'{count} sounds', note=note, color=color or 'label', columns=_columns(table, color, colours),
+    told = dict(count=count, title=title or f'{count} sounds', note=note, color=color or 'label',
+                columns=_columns(table, color, colours),
                 spaces=[dict(name=name, xy=_packed(xy, 'float32')) for name, xy in maps.items()],
-                clip=None if clip is None else _packed(clip, 'int32'), time=None if time is None else _packed(time, 'float32'),
+                clip=None if clip is None else _packed(clip, 'int32'),
+                time=None if time is None else _packed(time, 'float32'),
                 near=None, sounds='none' if sounds is None else where, **_constants())
     if neighbours is not None:
         ids, away = neighbours
-        told['near'] = dict(ids=_packed(ids, 'int32'), away=_packed(np.where(ids < 0, 0, away), 'float32'), k=np.shape(ids)[1])
+        away = np.where(ids < 0, 0, away)
+        told['near'] = dict(ids=_packed(ids, 'int32'), away=_packed(away, 'float32'), k=np.shape(ids)[1])
     return _write(path, 'map', told, sounds)
 
 # %% ../../nbs/viz/05_page.ipynb #92b162fd
 def _checked(clip, time, count, sounds):
     "Returns the numbers of the dots' sounds and their times. Raises ValueError."
     size = count if sounds is None else len(sounds)
-    if clip is None and size != count: raise ValueError(f'{size} sounds for {count} dots: say which dot has which, by `clip`')
+    if clip is None and size != count:
+        raise ValueError(f'{size} sounds for {count} dots: say which dot has which, by `clip`')
     for name, x in (('clip', clip), ('time', time)):
-        if x is not None and np.shape(x) != (count,): raise ValueError(f'`{name}` of shape {np.shape(x)}, expected ({count},)')
+        if x is not None and np.shape(x) != (count,):
+            raise ValueError(f'`{name}` of shape {np.shape(x)}, expected ({count},)')
     if clip is not None and not (0 <= np.min(clip) and np.max(clip) < size):
         raise ValueError(f'`clip` from {np.min(clip)} to {np.max(clip)}, but there are {size} sounds')
     return clip, time
 
 def _columns(table, color, colours):
-    return [_column(str(name), table.iloc[:, k], (colours or {}).get(name), name == color) for k, name in enumerate(table)]
+    return [_column(str(name), table.iloc[:, k], (colours or {}).get(name), name == color)
+            for k, name in enumerate(table)]
 
 def _constants():
     "Returns what the page's script needs to draw as Python draws."
     from matplotlib import colormaps
     viridis = np.round(colormaps[NUMBER](np.arange(256))[:, :3] * 255)
-    return dict(frame=[-HOP / SAMPLE_RATE / 2, 2 * HOP / SAMPLE_RATE], mel=base64.b64encode(mel_bytes()).decode(), number=_packed(viridis, 'uint8'),
-                missing=MISSING)
+    return dict(frame=[-HOP / SAMPLE_RATE / 2, 2 * HOP / SAMPLE_RATE], mel=base64.b64encode(mel_bytes()).decode(),
+                number=_packed(viridis, 'uint8'), missing=MISSING)
 
 # %% ../../nbs/viz/05_page.ipynb #f0ba034f
 def _write(path: Path, what: str, told: dict, sounds) -> Path:
@@ -243,8 +253,9 @@ def save_sound_map(
     table = sounds.table.iloc[row].reset_index(drop=True)
     if color is not None and color not in table: table[color] = sounds.values(color).to_numpy()
     time = sounds.points.time.to_numpy() if 'time' in sounds.points else None
-    return save_map(path, {space.name: space.places for space in sounds.spaces}, table, sounds.data, clip=row, time=time, color=color,
-                    neighbours=nearest(sounds.spaces[0].vectors, group=row), title=title, note=note, where=where)
+    maps = {space.name: space.places for space in sounds.spaces}
+    return save_map(path, maps, table, sounds.data, clip=row, time=time, color=color, title=title, note=note,
+                    neighbours=nearest(sounds.spaces[0].vectors, group=row), where=where)
 
 # %% ../../nbs/viz/05_page.ipynb #830dc3ed
 def save_players(
@@ -256,9 +267,11 @@ def save_players(
     "Writes a page of players with their sounds inside. Returns its path. Raises OSError."
     path, sounds, saved = destination(path), [], []
     players = players if isinstance(players, (list, tuple)) else [players]
+    shown = ('track', 'title', 'strip', 'highlight', 'marks', 'height', 'hz', 'frame')
     for player in players:
-        state = {name: getattr(player, name) for name in ('track', 'title', 'strip', 'highlight', 'marks', 'height', 'hz', 'frame')}
-        tracks = [dict(t, picture=base64.b64encode(t['picture']).decode(), sound=len(sounds) + k) for k, t in enumerate(player.tracks)]
+        state = {name: getattr(player, name) for name in shown}
+        tracks = [dict(t, picture=base64.b64encode(t['picture']).decode(), sound=len(sounds) + k)
+                  for k, t in enumerate(player.tracks)]
         sounds += [player.waveforms[t['id']] for t in player.tracks]
         saved.append(dict(state, tracks=tracks, clicked=None, ended=0))
     if not sounds: raise ValueError('a page without a sound: show one first')
