@@ -143,6 +143,7 @@ class TaskConfig:
 # %% ../nbs/00_config.ipynb #389ce144
 SIZES = ('tiny', 'small', 'base')  # that have a name
 
+# %% ../nbs/00_config.ipynb #834c96db
 @dataclass
 class HearConfig:
     "Everything needed to build a `HEAR` and its `AcousticTokenizer`. Dicts, as read from JSON, become dataclasses."

@@ -16,7 +16,7 @@ from PIL import Image
 from hear_nb.data.dataset import bundled
 from hear_nb.viz import page as page_module
 from hear_nb.viz.page import nearest, save_map, save_players
-from hear_nb.viz.player import Player, picture
+from hear_nb.viz.player import _picture, Player
 
 EVIL = "<img src=x onerror=alert(1)>"
 DECODED = """async (audio) => {
@@ -145,7 +145,7 @@ def test_policy_lets_the_page_play_and_nothing_else(opened, saved, sounds):
 def test_picture_is_that_of_python(opened, saved, sounds):
     page, code = opened(saved), Path(page_module.__file__).with_name("mel.js")
     for x in (sounds[0][3], torch.sin(torch.arange(480_000) ** 1.5 / 9000)):  # of half a minute, columns are averaged
-        image = Image.open(BytesIO(picture(x)))
+        image = Image.open(BytesIO(_picture(x)))
         palette = np.array(image.getpalette()[:768], np.uint8)
         wanted = np.array(image.convert("RGB")).astype(int)
         wide, pixels = page.evaluate("""([code, samples, palette]) => {

@@ -132,6 +132,7 @@ class SoundMap:
         "Returns the rows of the table that these points belong to, each once."
         return self.points.row[np.asarray(points, int)].unique()
 
+# %% ../../nbs/analysis/05_sound_map.ipynb #1cdd9a02
 def _unique(names: list[str]) -> list[str]:
     "Returns the names; one that was there before gets a number."
     made: list[str] = []

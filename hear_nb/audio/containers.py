@@ -41,6 +41,7 @@ class FileView(io.RawIOBase):
         self.at += len(content)
         return len(content)
 
+# %% ../../nbs/audio/05_containers.ipynb #cb2f7c91
 def view(
     *parts,  # bytes, or (file, start, stop)
 ) -> io.BufferedReader:

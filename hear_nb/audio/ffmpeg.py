@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+from fastcore.basics import patch
 
 # %% ../../nbs/audio/06_ffmpeg.ipynb #a2294549
 ENDINGS = dict(
@@ -66,20 +67,24 @@ class FFmpegReader:
         self.rest = x[:, size:]
         return np.ascontiguousarray(x[:, :size].T)
 
-    def seek(self, sample: int):
-        "Goes to a sample: to a frame well before it, whose time says how many samples are still to be dropped."
-        start = self.stream.start_time or 0
-        self.file.seek(start + int(max(0, sample / self.rate - .5) / self.stream.time_base), stream=self.stream)
-        self.blocks, self.rest = self._blocks(), self.rest[:, :0]
-        if (block := next(self.blocks, None)) is None: return
-        self.rest = block[1]
-        self.read(max(0, sample - round((block[0] - float(start * self.stream.time_base)) * self.rate)))
+# %% ../../nbs/audio/06_ffmpeg.ipynb #f0a7bbbb
+@patch
+def seek(self: FFmpegReader, sample: int):
+    "Goes to a sample: to a frame well before it, whose time says how many samples are still to be dropped."
+    start = self.stream.start_time or 0
+    self.file.seek(start + int(max(0, sample / self.rate - .5) / self.stream.time_base), stream=self.stream)
+    self.blocks, self.rest = self._blocks(), self.rest[:, :0]
+    if (block := next(self.blocks, None)) is None: return
+    self.rest = block[1]
+    self.read(max(0, sample - round((block[0] - float(start * self.stream.time_base)) * self.rate)))
 
-    def short(
-        self,
-        read: int,  # samples that were read
-    ) -> bool:
-        "Returns whether there are fewer than the file says."
-        return self.frames is not None and read < self.frames - .1 * self.rate
+@patch
+def short(
+    self: FFmpegReader,
+    read: int,  # samples that were read
+) -> bool:
+    "Returns whether there are fewer than the file says."
+    return self.frames is not None and read < self.frames - .1 * self.rate
 
-    def close(self): self.file.close()
+@patch
+def close(self: FFmpegReader): self.file.close()

@@ -289,6 +289,7 @@ def tokenize(
     print(f'{len(kept)} clips are in {output}')
     return int(bool(problems))
 
+# %% ../../nbs/commands/02_embed.ipynb #26e9353d
 def _append(tokenizer, clips: list[Clip], lines: Path, done: list[str]) -> list[str]:
     "Writes the lines that are not there; what is named twice is there twice. Returns what is wrong with other clips."
     from tqdm import tqdm

@@ -40,6 +40,7 @@ def _collection(name):
              for i, f in enumerate(data.files)]
     return clips, data.table.drop(columns=['file', 'start', 'end'], errors='ignore').to_dict('records')
 
+# %% ../../nbs/commands/10_map.ipynb #b0924ce3
 def collect(
     paths: list,  # files, folders, CSVs, shards, names of datasets
 ) -> tuple[list[Clip], list[Rejected], pd.DataFrame]:
@@ -264,6 +265,7 @@ def _from_table(path: Path, seed: int) -> pd.DataFrame:
         raise ValueError(f'{path}: expected the columns file and vector; there are {", ".join(table.columns)}')
     return table if 'neighbors' in table else _places(table, seed)
 
+# %% ../../nbs/commands/10_map.ipynb #d1c03495
 def _made(
     paths, output: Path, model: str, color: str, window: float, hop: float, labels: str, seed: int,
 ) -> pd.DataFrame | dict:
@@ -272,8 +274,7 @@ def _made(
     if not clips: raise AudioError('no usable audio: ' + '; '.join(f'{r.file}: {r.reason}' for r in rejected[:3]))
     if not window and len(clips) < 3:
         if sum(_seconds(c) or 0 for c in clips) < 60: return dict(_frames(clips, model), table=(clips, known))
-        window = 5.
-        print('too few recordings for a map of them: they are cut into windows of 5 s')
+        window = 5.; print('too few recordings for a map of them: they are cut into windows of 5 s')
     if window:
         clips, origin = cut(clips, window, hop or window)
         known = known.iloc[origin].reset_index(drop=True)
@@ -285,8 +286,7 @@ def _made(
     number = {c.name: i for i, c in enumerate(clips)}
     rows = [number[f] for f in table.file]  # without those that could not be used
     if len(table) < 3:
-        few = [clips[i] for i in rows]
-        return dict(_frames(few, model), table=(few, known.iloc[rows]))
+        return dict(_frames(few := [clips[i] for i in rows], model), table=(few, known.iloc[rows]))
     base = table[[c for c in ('file', 'seconds', 'vector', 'audio', 'x', 'y', 'neighbors') if c in table]]
     for column in ('start', 'end') if any(c.start is not None or c.end is not None for c in clips) else ():
         base = base.assign(**{column: [getattr(clips[i], column) for i in rows]})
@@ -328,6 +328,7 @@ def draw_map(
     _opened(page, lab, no_browser, color)
     return page
 
+# %% ../../nbs/commands/10_map.ipynb #68b151c4
 def _page_of_frames(output, made, name, model):
     from hear_nb.viz.page import save_map
     clips, known = made.pop('table')

@@ -47,6 +47,7 @@ def shard(
     print(f'{len(table)} clips are in {len(paths)} shards, {size:.3g} GB; use them by --data {output}')
     return int(bool(unusable))
 
+# %% ../../nbs/commands/05_shard.ipynb #e9abbf92
 def _pack(data: Dataset, paths: list[Path], clips: int, seed: int) -> list[str]:
     "Writes the shards that are not there. Returns what is wrong with clips left out; if all are, nothing stays."
     from tqdm import tqdm

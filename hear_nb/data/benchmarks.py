@@ -76,6 +76,7 @@ COLLECTIONS.update(
         'AudioSet', 2084320, 527, 5790., None, 'lists CC BY 4.0; recordings belong to their owners',
         'eval_segments.csv; several classes a clip', 'https://research.google.com/audioset/'))
 
+# %% ../../nbs/data/04_benchmarks.ipynb #968021b4
 def cards() -> pd.DataFrame:
     "Returns all cards, a row each."
     rows = {name: vars(card) for name, card in COLLECTIONS.items()}

@@ -117,6 +117,7 @@ class TrainingClips(torch.utils.data.Dataset):
             self.unusable.add(j)
         raise AudioError(f'none of {min(100, len(self.data))} clips in a row is usable')
 
+# %% ../../nbs/data/02_sampling.ipynb #3efda806
 def collate(clips: list) -> dict[str, Tensor]:
     "Returns a padded batch: `waveform` (batch, samples), `lengths`, `y` and `seeds` (batch,), for what else is random."
     waveforms, y, seeds = zip(*clips)

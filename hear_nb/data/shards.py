@@ -123,6 +123,7 @@ def index(
     table = pd.DataFrame(list(places.values()), columns=names)
     return table.join(pd.DataFrame([known[key] for key in places]).drop(columns=names, errors='ignore'))
 
+# %% ../../nbs/data/05_shards.ipynb #b5aad489
 def _place(places: dict, tar: tarfile.TarFile, member: tarfile.TarInfo, url: str):
     "Notes where a clip's sound lies, the plain one of several versions: a.wav, not a.clean.wav. Raises AudioError."
     key, ending = _clip_key(member.name)
@@ -202,6 +203,7 @@ def _with_table(
         raise AudioError(f'{url}/shards.csv: cannot be read ({e}); without a table, name the shards themselves') from e
     return table, {k: noted[k] for k in ('folds', 'separator', 'tasks') if noted.get(k)}
 
+# %% ../../nbs/data/05_shards.ipynb #58295f42
 def open_shards(
     url: str,        # a folder with shards.csv, anywhere fsspec reads; or 'https://.../{a,b}/shard-{000..499}.tar'
     local: str = '', # folder for copies of shards that are far away; '': clips are read where they are

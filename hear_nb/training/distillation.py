@@ -79,6 +79,7 @@ def _basis(
     mean, *rows = torch.from_numpy(np.load(path))
     return mean, torch.stack(rows).T
 
+# %% ../../nbs/training/06_distillation.ipynb #2bd51cbe
 @patch
 def ask(
     self: Kept,
@@ -105,6 +106,7 @@ class Lesson(NamedTuple):
     labels: Tensor | None    # (527,) its logits
     words: Tensor | None     # (frames, values) the kept vectors, 25 a second, None: there are none
 
+# %% ../../nbs/training/06_distillation.ipynb #9d48c0ef
 class Lessons(TrainingClips):
     "Mixtures of a dataset's clips and, in a part of the draws, clips whose vectors are kept."
     def __init__(self,
@@ -145,6 +147,7 @@ def _mixture(self: Lessons, i: int, rng: np.random.Generator) -> Lesson:
     clip, steps, labels = self.teacher.say(x)
     return Lesson(x, int(rng.integers(2**62)), clip, steps, labels, None)
 
+# %% ../../nbs/training/06_distillation.ipynb #258ca7f2
 @patch
 def _words(self: Lessons, rng: np.random.Generator, shortest: float = .3) -> Lesson:
     "Returns a changed piece of a kept clip, with what was said of the clean one."
@@ -163,6 +166,7 @@ def _words(self: Lessons, rng: np.random.Generator, shortest: float = .3) -> Les
     heard = torch.from_numpy(self._disturbed(rng, heard))
     return Lesson(heard, int(rng.integers(2**62)), None, None, None, torch.from_numpy(words))
 
+# %% ../../nbs/training/06_distillation.ipynb #60e74660
 @patch
 def _disturbed(self: Lessons, rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
     "Returns speech as it is heard elsewhere: in a room, on a telephone, beside something else, in noise."

@@ -82,6 +82,7 @@ class _Worker:
 # %% ../../nbs/viz/02_embeddings.ipynb #93091cd6
 class _Stale(Exception): "Somebody has asked for something newer."
 
+# %% ../../nbs/viz/02_embeddings.ipynb #aa1b9c49
 class _Background(_View):
     "A view with slow work, and a line that says how far it is."
     def __init__(self):
@@ -169,27 +170,32 @@ class _Maps(widgets.VBox):
         self.children = [maps, self.legend]
         for widget in old: _close(widget)
 
-    def paint(self, colours: pd.Series, column: str):
-        "Colours the dots, and says what the colours mean."
-        shade, palette = _shades(colours)
-        shown = 'label' if 'label' in self.sounds.table else column
-        for frame, scatter in zip(self.frames, self.scatters):
-            frame['label'] = _names(self.sounds.values(shown)) if shown in self.sounds.table else ''
-            frame['colour'] = shade
-            scatter.color(by='colour', map=palette)
-        self.legend.value = _legend(self.sounds, column, colours)
+# %% ../../nbs/viz/02_embeddings.ipynb #dbafbbbb
+@patch
+def paint(self: _Maps, colours: pd.Series, column: str):
+    "Colours the dots, and says what the colours mean."
+    shade, palette = _shades(colours)
+    shown = 'label' if 'label' in self.sounds.table else column
+    for frame, scatter in zip(self.frames, self.scatters):
+        frame['label'] = _names(self.sounds.values(shown)) if shown in self.sounds.table else ''
+        frame['colour'] = shade
+        scatter.color(by='colour', map=palette)
+    self.legend.value = _legend(self.sounds, column, colours)
 
-    def move(self):
-        "Moves the dots to where they belong."
-        for scatter, frame, space in zip(self.scatters, self.frames, self.sounds.spaces):
-            frame[['x', 'y']] = space.places
-            scatter.xy('x', 'y')
+@patch
+def move(self: _Maps):
+    "Moves the dots to where they belong."
+    for scatter, frame, space in zip(self.scatters, self.frames, self.sounds.spaces):
+        frame[['x', 'y']] = space.places
+        scatter.xy('x', 'y')
 
-    def select(self, points: list[int]):
-        self.quiet = True  # the maps would tell us what we tell them
-        for scatter in self.scatters: scatter.selection(points)
-        self.quiet = False
+@patch
+def select(self: _Maps, points: list[int]):
+    self.quiet = True  # the maps would tell us what we tell them
+    for scatter in self.scatters: scatter.selection(points)
+    self.quiet = False
 
+# %% ../../nbs/viz/02_embeddings.ipynb #dbafcccc
 def _frame(sounds: SoundMap, space: Space) -> pd.DataFrame:
     "Returns the table of a space's dots."
     names = [sounds.name(p) for p in range(len(sounds.points))]
@@ -353,6 +359,7 @@ class Explorer(_Background):
         if len(points) == 1: self.listen.hear(int(points[0]))
         if not same: self.chosen.show(self.sounds, points)
 
+# %% ../../nbs/viz/02_embeddings.ipynb #dad52a4a
 def _side_by_side(maps: _Maps, listen: _Listen, beside: bool) -> widgets.Box:
     "Returns the maps and what a click brings beside each other, where the page is wide enough, or below each other."
     if not beside: return widgets.VBox([maps, listen])
@@ -545,6 +552,7 @@ def _place(view: Explorer, name: str, content: bytes):
         return view._say(str(e))
     view.add(path, embedded)
 
+# %% ../../nbs/viz/02_embeddings.ipynb #46e3ed9f
 def _kept(folder: Path, name: str, content: bytes) -> Path:
     "Writes a file into a folder, under its name or one like it, unless it is there. Returns its path."
     folder.mkdir(parents=True, exist_ok=True)

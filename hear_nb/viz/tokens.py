@@ -121,6 +121,7 @@ class Codebook(_View):
     def _pick(self, change):
         if len(change['new']): self.code.value = int(self.used[change['new'][-1]])  # clicked on the map
 
+# %% ../../nbs/viz/04_tokens.ipynb #567425d0
 def _image(value: bytes = b'') -> widgets.Image:
     return widgets.Image(value=value, format='png', layout=widgets.Layout(max_width='100%', align_self='flex-start'))
 
