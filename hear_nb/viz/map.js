@@ -4,7 +4,7 @@ const clip = data.clip ? numbersOf(data.clip, Int32Array) : null;     // of each
 const time = data.time ? numbersOf(data.time, Float32Array) : null;   // of each dot that is a moment in a sound: seconds
 const seconds = numbersOf(data.seconds, Float32Array);                // of each sound
 const near = data.near && { ids: numbersOf(data.near.ids, Int32Array), away: numbersOf(data.near.away, Float32Array), k: data.near.k };
-const magma = bytesOf(data.magma), viridis = bytesOf(data.viridis);
+const magma = bytesOf(data.mel), viridis = bytesOf(data.number);
 const spaces = data.spaces.map((s) => ({ name: s.name, xy: numbersOf(s.xy, Float32Array) }));
 for (const c of columns) {
   if (c.codes) c.codes = numbersOf(c.codes, Int32Array);
@@ -75,8 +75,8 @@ const themeColour = (hex) => (hex === "#000000" && document.documentElement.data
 function shades() {  // [colour, shape] of each group of the coloured column, and last that of a dot that is out of the filter
   const c = columns[colour];
   if (!c) return [["#0072B2", 0]];
-  if (c.numbers && c.ramp) return Array.from({ length: 64 }, (_, k) => [`rgb(${viridis.slice(12 * k, 12 * k + 3).join(",")})`, 0]).concat([["#999999", 0]]);
-  return c.names.map((_, k) => [themeColour(c.colours[k]), c.shapes[k]]);
+  if (c.numbers && c.ramp) return Array.from({ length: 64 }, (_, k) => [`rgb(${viridis.slice(12 * k, 12 * k + 3).join(",")})`, 0]).concat([[data.missing, 0]]);
+  return c.names.map((_, k) => [themeColour(c.colours[k]), 0]);
 }
 
 function makeSprites() {
