@@ -268,7 +268,8 @@ function hear(i) {
     try { picture = pictureOf(number); } catch (e) { return problem(e); }
     picture.catch((e) => problem(e.name === "EncodingError" ? new Error("this browser cannot decode the sound") : e));
     model.update({ track: 0, title: nameOf(i), marks: at === null ? [] : [at],
-      tracks: [{ id: `${number}.${Math.random()}`, sound: number, name: nameOf(i), seconds: seconds[number], picture, start: -.005,
+      tracks: [{ id: `${number}.${Math.random()}`, sound: number, name: nameOf(i), seconds: seconds[number], start: -.005,
+        picture: picture.catch(() => new ImageData(1, 1)),  // nothing to see where nothing is to be heard
         stop: (Math.floor(seconds[number] * 100) + .5) / 100 }] });
     const [from, until] = at === null ? [0, null] : [Math.max(0, at - .25), at + .25];
     model.tell("msg:custom", { type: "play", start: from, stop: until });
